@@ -1,0 +1,52 @@
+# Every target sets up what it needs: `make demo` and `make test` work on a bare machine with Python 3.11 or later.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+# What is drawn, trained and scored by `make demo`.
+DEMO_ROOT ?= $(CURDIR)/workspace
+INSTALLED = $(VENV)/.installed-dev
+
+.PHONY: install demo test check format unit lock ui clean help
+
+help:
+	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/'
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or later is needed, this is " + sys.version'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,s3]'
+	touch $@
+
+install: $(INSTALLED) ## the virtual environment
+
+demo: $(INSTALLED) ## the main job on the built-in demo catalog: ingest, train, score
+	FASHION_RAY_ROOT=$(DEMO_ROOT) $(BIN)/python jobs/ingest.py --source demo
+	FASHION_RAY_ROOT=$(DEMO_ROOT) $(BIN)/python jobs/train.py
+	FASHION_RAY_ROOT=$(DEMO_ROOT) $(BIN)/python jobs/score.py
+
+test: check ## formatting, lint, types and all tests
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED) ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## mend formatting and what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+unit: $(INSTALLED) ## the tests that need no cluster, in seconds
+	$(BIN)/python -m pytest tests/unit
+
+ui: $(INSTALLED) ## the MLflow UI over the workspace's runs, on localhost
+	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(DEMO_ROOT)/mlflow/mlflow.db
+
+lock: ## resolve the dependencies anew and write constraints.txt
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,s3]'
+	build/lock/bin/python -m pip freeze --exclude-editable > constraints.txt
+
+clean: ## remove the virtual environment, not the workspace
+	rm -rf $(VENV) build

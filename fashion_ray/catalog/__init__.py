@@ -1,0 +1,1 @@
+"""From a raw feed to the catalog: sources, ingest, quality, labels, splits, the demo catalog, the schemas."""

@@ -1,0 +1,158 @@
+"""Picture bytes. In: the bytes of a file from outside. Out: facts about the picture, its pixels, or a reason why not.
+
+The rule for colour modes, everywhere: orientation tags are applied; transparent pictures are laid on white; palettes,
+grey, CMYK and others become 8-bit RGB as Pillow converts them; 16-bit grey keeps its upper 8 bits.
+The rule for sizes: a picture is scaled to fit the canonical size, keeping its aspect, and centred on white.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+from dataclasses import dataclass
+
+import imagehash
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+DECODER_VERSION = "1"
+"""Goes into every score key: raise it when the same bytes give other pixels."""
+
+MAX_BYTES = 32 * 1024 * 1024
+MAX_PIXELS = 64_000_000
+MIN_SIDE = 8
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""What may be decoded at all: Pillow knows many more formats, each one more way in."""
+
+
+class BadPicture(ValueError):
+    """A picture that cannot be used; `reason` is one of schema.REASONS."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFacts:
+    """What one full decoding tells."""
+
+    width: int
+    height: int
+    sha256: str
+    perceptual_hash: str
+
+
+def inspect(content: bytes) -> PictureFacts:
+    """Decode a picture once, in full, and say what it is. Raises BadPicture."""
+    picture = open_rgb(content)
+    return PictureFacts(
+        width=picture.width,
+        height=picture.height,
+        sha256=hashlib.sha256(content).hexdigest(),
+        perceptual_hash=str(imagehash.phash(picture, hash_size=16)),
+    )
+
+
+def open_rgb(content: bytes) -> Image.Image:
+    """Decode any supported picture to RGB by the rule above; limits are checked before a pixel is. Raises BadPicture."""
+    if len(content) > MAX_BYTES:
+        raise BadPicture("too_large", f"{len(content)} bytes, at most {MAX_BYTES}")
+    try:
+        picture = Image.open(io.BytesIO(content), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise BadPicture("too_large", str(error)) from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error) as error:
+        raise BadPicture("not_an_image", f"{len(content)} bytes that no decoder knows") from error
+    if picture.width * picture.height > MAX_PIXELS:
+        raise BadPicture("too_large", f"{picture.width} x {picture.height} pixels, at most {MAX_PIXELS}")
+    if min(picture.size) < MIN_SIDE:
+        raise BadPicture("too_small", f"{picture.width} x {picture.height} pixels, at least {MIN_SIDE} a side")
+    try:
+        picture.load()
+        return _to_rgb(ImageOps.exif_transpose(picture))
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        IndexError,
+        EOFError,
+        struct.error,
+        Image.DecompressionBombError,
+    ) as error:
+        raise BadPicture("truncated", f"{picture.format}: {error}") from error
+
+
+def decode(content: bytes, height: int, width: int) -> np.ndarray:
+    """Pixels of a picture at the canonical size: uint8, (height, width, 3). Raises BadPicture."""
+    quick = _decode_plain_jpeg(content, height, width)
+    if quick is not None:
+        return quick
+    picture = open_rgb(content)
+    if picture.size == (width, height):
+        return np.asarray(picture)
+    scale = min(width / picture.width, height / picture.height)
+    inner = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    if picture.size != inner:
+        picture = picture.resize(inner, Image.Resampling.BICUBIC, reducing_gap=3.0)
+    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
+    top, left = (height - inner[1]) // 2, (width - inner[0]) // 2
+    canvas[top : top + inner[1], left : left + inner[0]] = np.asarray(picture)
+    return canvas
+
+
+def decode_many(contents: list[bytes], height: int, width: int) -> tuple[np.ndarray, dict[int, BadPicture]]:
+    """Pixels of many pictures, uint8 (rows, height, width, 3), and what was wrong with those rows that stayed white."""
+    pixels = np.full((len(contents), height, width, 3), 255, dtype=np.uint8)
+    bad: dict[int, BadPicture] = {}
+    for row, content in enumerate(contents):
+        try:
+            pixels[row] = decode(content, height, width)
+        except BadPicture as error:
+            bad[row] = error
+    return pixels, bad
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "RGB":
+        return picture
+    if picture.mode.startswith("I;16") or picture.mode == "I":
+        return Image.fromarray((np.asarray(picture).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _decode_plain_jpeg(content: bytes, height: int, width: int) -> np.ndarray | None:
+    """The short way for what nearly every row is, a colour JPEG at the canonical size; none if it is anything else.
+
+    torchvision's decoder and Pillow's are the same libjpeg-turbo, so the pixels are the same, in a third of the time.
+    """
+    if jpeg_shape(content) != (height, width, 3) or b"Exif\0\0" in content[:65536] or content[-2:] != b"\xff\xd9":
+        return None
+    import torch  # not needed where pictures are only inspected, and slow to import
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    try:
+        pixels = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode=ImageReadMode.RGB)
+    except RuntimeError:
+        return None  # let Pillow say what is wrong
+    return np.asarray(pixels.permute(1, 2, 0))
+
+
+def jpeg_shape(content: bytes) -> tuple[int, int, int] | None:
+    """(height, width, components) from the frame header of an 8-bit JPEG, without decoding; none if there is none."""
+    if content[:2] != b"\xff\xd8":
+        return None
+    position = 2
+    while position + 9 < len(content) and content[position] == 0xFF:
+        marker = content[position + 1]
+        if marker in (0xC0, 0xC1, 0xC2):
+            precision, height, width, components = struct.unpack(">BHHB", content[position + 4 : position + 10])
+            return (height, width, components) if precision == 8 else None
+        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+    return None

@@ -1,0 +1,114 @@
+"""The command line of a job, derived from its options. In: arguments. Out: options, and an exit status.
+
+0 done; 2 the user's input is wrong; 3 done but a gate refused to publish; anything else a failure with its traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import tyro
+
+from fashion_ray.errors import GateRefused, UserError
+from fashion_ray.logs import show_progress
+
+Options = TypeVar("Options")
+
+
+def parse(
+    options: type[Options],
+    arguments: Sequence[str],
+    *,
+    example: str,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Options:
+    """Build a job's options from its arguments; `--preset NAME` is read first and replaces the defaults.
+
+    Raises UserError for anything that is not an option, or not a value of one. `--help` prints and exits with 0.
+    """
+    defaults: dict[str, Any] = {}
+    if presets is not None:
+        name = _preset_name(arguments)
+        if name is not None and name not in presets:
+            raise UserError(f"--preset: got {name!r}, expected one of {', '.join(presets)}")
+        defaults = dict(presets[name]) if name is not None else {}
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(
+                options,
+                args=list(arguments),
+                default=options(**defaults),
+                description=f"{(options.__doc__ or '').strip()}\n\nExample: {example}",
+                config=(tyro.conf.OmitSubcommandPrefixes,),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UserError(_plain(errors.getvalue()) + " (see --help)") from None
+
+
+def _preset_name(arguments: Sequence[str]) -> str | None:
+    for position, argument in enumerate(arguments):
+        if argument.startswith("--preset="):
+            return argument.split("=", 1)[1]
+        if argument == "--preset" and position + 1 < len(arguments):
+            return arguments[position + 1]
+    return None
+
+
+def _plain(boxed: str) -> str:
+    """Turn tyro's framed message into one line: what is wrong, without its frame, its title and the option's help."""
+    lines = [re.sub(r"[│╭╮╰╯─]", "", line).strip() for line in boxed.splitlines()]
+    text = " ".join(line for line in lines if line)
+    text = re.sub(r"^(Value error|Parsing error|Unrecognized options|Missing required options?) ", "", text)
+    text = re.split(r" (?:Argument helptext|For full helptext|Usage:|usage:)", text)[0]
+    return re.sub(r"^Error parsing \w+Options: ", "", text).strip() or "the arguments could not be read"
+
+
+def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
+    """Run a job's main function and exit with the status that its outcome stands for."""
+    show_progress()
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        status = main(sys.argv[1:]) or 0
+    except GateRefused as refusal:
+        _last_words(f"refused: {refusal}")
+        status = 3
+    except KeyboardInterrupt:
+        _last_words("error: interrupted; nothing was published. Run the same command again")
+        status = 130
+    except Exception as error:
+        user_error = _user_error(error)
+        if user_error is None:
+            raise
+        _last_words(f"error: {user_error}")
+        status = 2
+    sys.exit(status)
+
+
+def _terminated(signal_number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _last_words(line: str) -> None:
+    sys.stdout.flush()
+    print(line, file=sys.stderr, flush=True)
+
+
+def _user_error(error: BaseException | None) -> UserError | None:
+    """Find the user's mistake behind an error, also one that happened on a worker and came back wrapped."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, UserError):
+            cause = getattr(error, "cause", None)
+            return cause if isinstance(cause, UserError) else error
+        seen.add(id(error))
+        error = getattr(error, "cause", None) or error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,81 @@
+"""The Ray cluster of a job. In: an address, or none. Out: a connection, closed again, and what the cluster has.
+
+Without an address a job starts a Ray of its own on this machine and stops it at the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+import ray.data
+
+from fashion_ray.config import inside_submitted_job
+from fashion_ray.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a cluster has, as plain numbers, so that plans for it can be made and tested without one."""
+
+    cpus: float
+    gpus: float
+    nodes: int
+    cpus_per_node: float
+
+
+@contextmanager
+def connect(address: str | None, *, cpus: int | None = None, dashboard: bool = False) -> Iterator[Resources]:
+    """Join a cluster, or start a local Ray and stop it at the end; yields what it has.
+
+    Raises UserError if no cluster answers at the address.
+    """
+    joins = address or os.environ.get("RAY_ADDRESS") or ("auto" if inside_submitted_job() else None)
+    _quiet()
+    if joins:
+        try:
+            ray.init(address=joins, log_to_driver=True, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError) as error:
+            raise UserError(
+                f"--address: no Ray cluster at {joins!r} ({str(error).splitlines()[0]}); start one with `ray start --head`, "
+                "or leave --address and RAY_ADDRESS out to use this machine alone"
+            ) from error
+    else:
+        ray.init(
+            "local",
+            num_cpus=cpus or os.cpu_count(),
+            include_dashboard=dashboard,
+            logging_level=logging.ERROR,
+            log_to_driver=True,
+        )
+    # Jobs report their own progress in lines that a log can keep.
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    try:
+        yield resources()
+    finally:
+        ray.shutdown()
+
+
+def resources() -> Resources:
+    """What the connected cluster has now."""
+    total = ray.cluster_resources()
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return Resources(
+        cpus=total.get("CPU", 0.0),
+        gpus=total.get("GPU", 0.0),
+        nodes=len(nodes),
+        cpus_per_node=max((node["Resources"].get("CPU", 0.0) for node in nodes), default=0.0),
+    )
+
+
+def _quiet() -> None:
+    """Settings that small machines need, unless the user made other ones (see docs of Ray Data and Ray Train)."""
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

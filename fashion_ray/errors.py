@@ -1,0 +1,25 @@
+"""What can go wrong, by whose fault it is. In: a message. Out: the exit status that a job ends with.
+
+Every error carries one string, so that it survives pickling between workers.
+"""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """The user's input is wrong: the job ends with status 2 and the message, without a traceback.
+
+    The message says what it got, what it expected and what to do.
+    """
+
+
+class ConflictError(UserError):
+    """Another run published, or is still at work, under the same root."""
+
+
+class GateRefused(Exception):
+    """The work is done, but a gate refused to publish it: status 3."""
+
+
+class ReconciliationError(RuntimeError):
+    """Rows in and rows out do not add up: nothing may be published."""

@@ -1,0 +1,223 @@
+"""Trunks. In: a name and a place to look for weights. Out: blocks from the picture to the embedding.
+
+A trunk is a sequence of blocks, numbered from the output when layers are unfrozen: the last block is block 1. Whatever
+family it is of, the blocks run one after the other give the same features as the original network, which is checked.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.error import URLError
+
+import timm
+import torch
+import torchvision.models
+from torch import Tensor, nn
+
+from fashion_ray.errors import UserError
+from fashion_ray.models import weights
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrunkSpec:
+    """What identifies a trunk apart from its weights."""
+
+    name: str
+    embedding_dim: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Trunk(nn.Module):
+    """Blocks, then average pooling: (batch, 3, height, width) float to (batch, embedding_dim)."""
+
+    def __init__(self, spec: TrunkSpec, blocks: list[nn.Module], block_names: list[str]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.blocks = nn.ModuleList(blocks)
+        self.block_names = block_names
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The embeddings of preprocessed pictures."""
+        return self.upper(images, len(self.blocks))
+
+    def lower(self, images: Tensor, trainable: int) -> Tensor:
+        """Activations at the frozen boundary: what enters the last `trainable` blocks."""
+        for block in self.blocks[: len(self.blocks) - trainable]:
+            images = block(images)
+        return images
+
+    def upper(self, activations: Tensor, trainable: int) -> Tensor:
+        """Embeddings from the activations at the frozen boundary."""
+        for block in self.blocks[len(self.blocks) - trainable :]:
+            activations = block(activations)
+        return activations.mean((2, 3)) if activations.ndim == 4 else activations
+
+
+def build(name: str, source: str) -> Trunk:
+    """A trunk with its weights: `source` is pretrained, none, or a file or URI.
+
+    Raises UserError for an unknown name, or for weights that cannot be had, saying where it looked.
+    """
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=3)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise UserError(f"--backbone: got {name!r}, expected efficientnet_lite0 or any torchvision or timm name{hint}")
+    packaged = name in weights.PACKAGES
+    whole, blocks, spec = _construct(name, pretrained=source == "pretrained" and not packaged)
+    if source == "pretrained" and packaged:
+        weights.load_in_order(whole, weights.packaged(name), source=weights.PACKAGES[name].package)
+    elif source not in ("pretrained", "none"):
+        weights.load_in_order(whole, weights.from_location(source), source=source)
+    _check_blocks(whole, blocks, name)
+    return Trunk(spec, [block for _, block in blocks], [label for label, _ in blocks])
+
+
+def skeleton(name: str) -> Trunk:
+    """A trunk whose weights are still to be loaded."""
+    _, blocks, spec = _construct(name, pretrained=False)
+    return Trunk(spec, [block for _, block in blocks], [label for label, _ in blocks])
+
+
+def names() -> list[str]:
+    """Every trunk that can be built."""
+    return [*weights.PACKAGES, *_torchvision_families(), *timm.list_models()]
+
+
+def _construct(name: str, *, pretrained: bool) -> tuple[nn.Module, list[tuple[str, nn.Module]], TrunkSpec]:
+    if name in _torchvision_families():
+        return _torchvision(name, pretrained)
+    return _timm(name, pretrained)
+
+
+def _timm(name: str, pretrained: bool) -> tuple[nn.Module, list[tuple[str, nn.Module]], TrunkSpec]:
+    known = name if name not in weights.PACKAGES else f"tf_{name}"
+    try:
+        whole = timm.create_model(known, pretrained=pretrained, num_classes=0, global_pool="")
+    except Exception as error:
+        if not pretrained:
+            raise
+        raise UserError(_no_download(name, "timm's model hub", error)) from error
+    config: Any = whole.pretrained_cfg
+    features: Any = getattr(whole, "head_hidden_size", 0) or whole.num_features
+    spec = TrunkSpec(
+        name=name,
+        embedding_dim=int(features),
+        mean=tuple(config.get("mean", IMAGENET_MEAN)),
+        std=tuple(config.get("std", IMAGENET_STD)),
+    )
+    return whole, _join_ends(list(_flatten(whole))), spec
+
+
+def _torchvision(name: str, pretrained: bool) -> tuple[nn.Module, list[tuple[str, nn.Module]], TrunkSpec]:
+    extra = {"aux_logits": pretrained} if name == "inception_v3" else {}
+    if name == "inception_v3":
+        extra |= {"transform_input": False, **({} if pretrained else {"init_weights": False})}
+    try:
+        model = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None, **extra)
+    except (URLError, OSError, RuntimeError) as error:
+        raise UserError(_no_download(name, "torchvision's download", error)) from error
+    if hasattr(model, "features"):
+        whole: nn.Module = model.features
+        blocks = list(_vgg_stages(whole)) if name.startswith(("vgg", "alexnet")) else list(whole.named_children())
+    else:
+        kept = [
+            (label, child) for label, child in model.named_children() if label not in ("fc", "avgpool", "dropout", "AuxLogits")
+        ]
+        whole, blocks = nn.Sequential(*(child for _, child in kept)), kept
+    blocks = _join_ends(blocks)
+    with torch.no_grad():
+        dim = int(whole.eval()(torch.zeros(1, 3, 128, 128)).shape[1])
+    return whole, blocks, TrunkSpec(name=name, embedding_dim=dim, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
+def _torchvision_families() -> list[str]:
+    families = (
+        "vgg",
+        "alexnet",
+        "mobilenet_v",
+        "resnet",
+        "resnext",
+        "wide_resnet",
+        "inception_v3",
+        "efficientnet_",
+        "convnext_",
+    )
+    listed = torchvision.models.list_models(module=torchvision.models)
+    return [name for name in listed if name.startswith(families) and not name.startswith("efficientnet_lite")]
+
+
+def _flatten(whole: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """A timm network's parts in order, containers of stages taken apart, the classifier left out."""
+    for label, child in whole.named_children():
+        if label in ("blocks", "stages", "features", "layers") and isinstance(child, (nn.Sequential, nn.ModuleList)):
+            yield from ((f"{label}.{number}", stage) for number, stage in child.named_children())
+        elif label not in ("classifier", "fc", "global_pool", "head_drop"):
+            yield label, child
+
+
+def _vgg_stages(features: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """A VGG's layers, each stage up to and with its pooling as one block."""
+    stage: list[nn.Module] = []
+    number = 1
+    for layer in features.children():
+        stage.append(layer)
+        if isinstance(layer, nn.MaxPool2d):
+            yield f"stage{number}", nn.Sequential(*stage)
+            stage, number = [], number + 1
+    if stage:
+        yield f"stage{number}", nn.Sequential(*stage)
+
+
+def _join_ends(parts: list[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
+    """Join small parts (a convolution, a norm, an activation) to a stage: at the end to the last one, else to the next."""
+    small: Callable[[nn.Module], bool] = lambda part: not any(len(list(child.children())) for child in part.children())  # noqa: E731
+    blocks: list[tuple[str, nn.Module]] = []
+    waiting: list[tuple[str, nn.Module]] = []
+    for label, part in parts:
+        waiting.append((label, part))
+        if not small(part):
+            blocks.append(_one(waiting))
+            waiting = []
+    if waiting and blocks:
+        last = blocks.pop()
+        blocks.append(_one([last, *waiting]))
+    elif waiting:
+        blocks = waiting
+    return blocks
+
+
+def _one(parts: list[tuple[str, nn.Module]]) -> tuple[str, nn.Module]:
+    return ("+".join(label for label, _ in parts), nn.Sequential(*(part for _, part in parts)))
+
+
+def _check_blocks(whole: nn.Module, blocks: list[tuple[str, nn.Module]], name: str) -> None:
+    probe = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    whole.eval()
+    with torch.no_grad():
+        try:
+            expected = whole(probe)
+            got = probe
+            for _, block in blocks:
+                got = block(got)
+            same = expected.shape == got.shape and torch.allclose(expected, got, atol=1e-4)
+        except (RuntimeError, TypeError, NotImplementedError, AssertionError):
+            same = False
+    if not same:
+        raise UserError(
+            f"--backbone: {name} cannot be taken apart into blocks that run one after the other; expected a convolutional "
+            "network such as efficientnet_lite0, resnet50, mobilenet_v2, vgg16, convnext_tiny"
+        )
+
+
+def _no_download(name: str, where: str, error: Exception) -> str:
+    return (
+        f"--weights: the pretrained weights of {name} could not be had from {where} ({type(error).__name__}); expected a "
+        "network connection, --weights FILE_OR_URI of a state dict, or --weights none. "
+        f"{', '.join(weights.PACKAGES)} come as Python packages and need no download"
+    )

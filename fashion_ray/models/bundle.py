@@ -1,0 +1,136 @@
+"""The bundle: what moves from training to scoring. In: a network and its card. Out: two files that nothing unpickles.
+
+    models/<model_version>/weights.safetensors      every weight
+    models/<model_version>/card.json                everything else that is needed to answer, and where it came from
+
+`trunk_version`, `head_version` and `model_version` hash weights and the fields that inference uses, not metrics.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from fashion_ray.errors import UserError
+from fashion_ray.models import backbones
+from fashion_ray.models.network import Geometry, Network, build_heads, state_of
+from fashion_ray.models.taxonomy import Taxonomy
+
+FORMAT = 1
+CARD, WEIGHTS = "card.json", "weights.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """Everything about a model but its weights."""
+
+    backbone: str
+    embedding_dim: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    decoded_size: tuple[int, int]
+    input_size: tuple[int, int]
+    head: str
+    dropout: float
+    classes: dict[str, list[str | None]]
+    levels: tuple[str, ...]
+    paths: tuple[tuple[int, ...], ...]
+    temperatures: dict[str, float]
+    thresholds: dict[str, float]
+    trunk_version: str = ""
+    head_version: str = ""
+    model_version: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Training run, catalog snapshot, engine that calibrated it, metrics: for people, not for inference."""
+
+    @property
+    def targets(self) -> list[str]:
+        """The targets, in the order of the network's outputs."""
+        return list(self.classes)
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The taxonomy that answers are decoded with."""
+        return Taxonomy(levels=self.levels, paths=self.paths)
+
+    @property
+    def geometry(self) -> Geometry:
+        """The sizes of pictures."""
+        return Geometry(decoded_size=self.decoded_size, input_size=self.input_size)
+
+
+def seal(card: Card, weights: Mapping[str, Tensor]) -> Card:
+    """The card with the versions that its fields and these weights have."""
+    trunk = digest(
+        [card.backbone, card.mean, card.std, card.decoded_size, card.input_size],
+        {key: value for key, value in weights.items() if key.startswith("trunk.")},
+    )
+    head = digest(
+        [card.head, list(card.classes.items()), card.levels, card.paths, card.temperatures, card.thresholds],
+        {key: value for key, value in weights.items() if not key.startswith("trunk.")},
+    )
+    whole = hashlib.sha256(f"{trunk}{head}".encode()).hexdigest()[:16]
+    return replace(card, trunk_version=trunk, head_version=head, model_version=whole)
+
+
+def dump(card: Card, network: Network) -> dict[str, bytes]:
+    """The bundle's files by name; the card is sealed first."""
+    weights = state_of(network)
+    sealed = seal(card, weights)
+    content = {"format": FORMAT, **asdict(sealed)}
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return {WEIGHTS: safetensors.torch.save(weights), CARD: text.encode()}
+
+
+def read_card(content: bytes, *, name: str) -> Card:
+    """The card in a card.json. Raises UserError if it is none, or of another format."""
+    try:
+        values = json.loads(content)
+        if values.pop("format") != FORMAT:
+            raise ValueError("another format")
+        for key in ("mean", "std", "decoded_size", "input_size", "levels"):
+            values[key] = tuple(values[key])
+        values["paths"] = tuple(tuple(path) for path in values["paths"])
+        return Card(**values)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"bundle {name}: {CARD} cannot be read ({error}); expected one that jobs/train.py wrote") from error
+
+
+def load(files: Mapping[str, bytes], *, name: str) -> tuple[Card, Network]:
+    """The model in a bundle, ready to answer. Raises UserError if its weights are not those that the card was sealed with."""
+    card = read_card(files[CARD], name=name)
+    try:
+        weights = safetensors.torch.load(files[WEIGHTS])
+    except Exception as error:
+        raise UserError(f"bundle {name}: {WEIGHTS} cannot be read ({error}); expected safetensors") from error
+    if seal(card, weights).model_version != card.model_version:
+        raise UserError(
+            f"bundle {name}: its weights or inference fields are not those of version {card.model_version}; it was changed or "
+            "damaged since it was trained. Train it again or restore it"
+        )
+    network = empty_network(card)
+    network.load_state_dict(weights)
+    return card, network.eval()
+
+
+def empty_network(card: Card) -> Network:
+    """The network that a card describes, its weights still to be loaded."""
+    trunk = backbones.skeleton(card.backbone)
+    trunk.spec = replace(trunk.spec, mean=card.mean, std=card.std)
+    return Network(card.geometry, trunk, build_heads(card.head, card.embedding_dim, card.classes, card.dropout))
+
+
+def digest(fields: list[object], weights: Mapping[str, Tensor]) -> str:
+    """A short hash of plain fields and tensors."""
+    found = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
+    for key in sorted(weights):
+        value = weights[key].detach().cpu().contiguous()
+        found.update(f"{key}{tuple(value.shape)}{value.dtype}".encode())
+        found.update(value.numpy().tobytes())
+    return found.hexdigest()[:16]

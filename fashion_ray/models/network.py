@@ -1,0 +1,130 @@
+"""The whole network, from decoded pixels to embeddings and logits. In: uint8 pictures. Out: one answer per target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fashion_ray.errors import UserError
+from fashion_ray.models.backbones import Trunk
+from fashion_ray.models.preprocess import Preprocess
+
+HEADS = ("batchnorm", "linear")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Heights and widths, in pixels: of decoded pictures, and of what enters the trunk."""
+
+    decoded_size: tuple[int, int]
+    input_size: tuple[int, int]
+
+
+class Network(nn.Module):
+    """Preprocessing, trunk, and one head a target."""
+
+    def __init__(self, geometry: Geometry, trunk: Trunk, heads: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.geometry = geometry
+        self.preprocess = Preprocess(
+            decoded_size=geometry.decoded_size, input_size=geometry.input_size, mean=trunk.spec.mean, std=trunk.spec.std
+        )
+        self.trunk = trunk
+        self.heads = nn.ModuleDict(dict(heads))
+
+    @property
+    def targets(self) -> list[str]:
+        """The targets, in the order of the outputs."""
+        return list(self.heads)
+
+    def forward(self, pixels_BHWC: Tensor) -> tuple[Tensor, ...]:
+        """Embeddings (batch, embedding_dim), then the logits (batch, classes) of each target, all float32."""
+        embeddings = self.trunk(self.preprocess(pixels_BHWC))
+        return (embeddings.float(), *self.answers(embeddings))
+
+    def answers(self, embeddings: Tensor) -> list[Tensor]:
+        """The logits of each target from embeddings."""
+        return [head(embeddings).float() for head in self.heads.values()]
+
+
+class LowerNetwork(nn.Module):
+    """Preprocessing and the frozen blocks: pixels to what enters the last `trainable` blocks, or to embeddings if 0."""
+
+    def __init__(self, network: Network, trainable: int) -> None:
+        super().__init__()
+        self.preprocess = network.preprocess
+        self.trunk = network.trunk
+        self.trainable = trainable
+
+    def forward(self, pixels_BHWC: Tensor) -> Tensor:
+        """The activations at the frozen boundary, float32."""
+        images = self.preprocess(pixels_BHWC)
+        if not self.trainable:
+            embeddings: Tensor = self.trunk(images)
+            return embeddings.float()
+        return self.trunk.lower(images, self.trainable).float()
+
+
+def build_heads(
+    kind: str, embedding_dim: int, classes: Mapping[str, Sequence[str | None]], dropout: float
+) -> dict[str, nn.Module]:
+    """A head for each target: `linear`, or `batchnorm` (batch normalisation, dropout, linear)."""
+    if kind not in HEADS:
+        raise UserError(f"--head: got {kind!r}, expected one of {', '.join(HEADS)}")
+    return {target: _head(kind, embedding_dim, len(names), dropout) for target, names in classes.items()}
+
+
+def _head(kind: str, embedding_dim: int, classes: int, dropout: float) -> nn.Module:
+    linear = nn.Linear(embedding_dim, classes)
+    nn.init.normal_(linear.weight, std=0.01)
+    nn.init.zeros_(linear.bias)
+    if kind == "linear":
+        return linear
+    return nn.Sequential(nn.BatchNorm1d(embedding_dim), nn.Dropout(dropout), linear)
+
+
+def freeze_below(network: Network, trainable: int) -> list[list[nn.Parameter]]:
+    """Let only the heads and the last `trainable` blocks learn; their parameters by depth, heads first.
+
+    Frozen blocks are put in evaluation mode, so their batch-norm statistics stay as they are.
+    """
+    network.eval()
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    open_blocks = list(network.trunk.blocks)[len(network.trunk.blocks) - trainable :]
+    groups = []
+    for part in [network.heads, *reversed(open_blocks)]:
+        parameters = list(part.parameters())
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        groups.append(parameters)
+    return groups
+
+
+def set_training(network: Network, trainable: int, *, batchnorm_learns: bool) -> None:
+    """Training mode for the heads and the last `trainable` blocks; batch norm of the blocks only if asked for."""
+    network.eval()
+    network.heads.train()
+    for block in list(network.trunk.blocks)[len(network.trunk.blocks) - trainable :]:
+        block.train()
+        if not batchnorm_learns:
+            for module in block.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+
+def count_parameters(network: nn.Module) -> tuple[int, int]:
+    """(all, trainable) parameters, buffers not counted."""
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in network.parameters()]
+    return sum(count for count, _ in counts), sum(count for count, learns in counts if learns)
+
+
+def state_of(network: nn.Module) -> dict[str, Tensor]:
+    """The weights as contiguous tensors in main memory, ready to be saved."""
+    return {
+        key: value.detach().to("cpu", memory_format=torch.contiguous_format).contiguous()
+        for key, value in network.state_dict().items()
+    }

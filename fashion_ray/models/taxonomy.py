@@ -1,0 +1,157 @@
+"""From logits to labels that do not contradict each other. In: logits a target. Out: probabilities and labels.
+
+The category levels are decoded together: a path (master, sub, article) that training has seen gets the product of its
+levels' probabilities, normalised over all paths, and each level's probability is the sum over the paths through a
+class. The best path gives all three labels. Other targets stand alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from fashion_ray.catalog.schema import CATEGORY_LEVELS, top3_type
+
+Classes = Mapping[str, Sequence[str | None]]
+"""The classes of each target; null stands for `other`, the classes that are too rare to be learned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taxonomy:
+    """The category levels among the targets, and the paths through their classes."""
+
+    levels: tuple[str, ...]
+    paths: tuple[tuple[int, ...], ...]
+    """Indices of classes, one a level."""
+
+
+def learn(classes: Classes, rows: Mapping[str, Sequence[str | None]]) -> Taxonomy:
+    """The paths among labelled rows; where `other` is a class of the last level, every parent gets that leaf too."""
+    levels = tuple(level for level in CATEGORY_LEVELS if level in classes)
+    if len(levels) < 2:
+        return Taxonomy(levels=(), paths=())
+    index = {level: {name: number for number, name in enumerate(classes[level])} for level in levels}
+    seen: set[tuple[int, ...]] = set()
+    for names in zip(*(rows[level] for level in levels), strict=True):
+        if any(name is None for name in names):
+            continue
+        found = [index[level].get(name, index[level].get(None)) for level, name in zip(levels, names, strict=True)]
+        if None not in found:
+            seen.add(tuple(int(number) for number in found if number is not None))
+    other = index[levels[-1]].get(None)
+    if other is not None:
+        seen |= {(*path[:-1], other) for path in seen}
+    return Taxonomy(levels=levels, paths=tuple(sorted(seen)))
+
+
+def log_probabilities(
+    logits: Mapping[str, Tensor], taxonomy: Taxonomy, temperatures: Mapping[str, Tensor | float]
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Log-probabilities (rows, classes) of each target, and (rows, paths) of the taxonomy's paths if there is one."""
+    scaled = {target: torch.log_softmax(values / temperatures[target], dim=1) for target, values in logits.items()}
+    if not taxonomy.paths:
+        return scaled, None
+    paths = torch.tensor(taxonomy.paths)
+    total = sum(scaled[level][:, paths[:, depth]] for depth, level in enumerate(taxonomy.levels))
+    assert isinstance(total, Tensor)
+    joint = torch.log_softmax(total, dim=1)
+    chances = joint.exp()
+    for depth, level in enumerate(taxonomy.levels):
+        marginal = torch.zeros_like(scaled[level]).index_add(1, paths[:, depth], chances)
+        scaled[level] = torch.log(marginal.clamp_min(1e-12))
+    return scaled, joint
+
+
+def fit_temperatures(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], taxonomy: Taxonomy) -> dict[str, float]:
+    """The temperature of each target that makes the labels of held-out rows likeliest (Guo et al. 2017, temperature scaling).
+
+    Labels are class indices, negative where there is none. A target without labels keeps 1.
+    """
+    raw = {target: torch.zeros(1, requires_grad=True) for target in logits}
+    optimizer = torch.optim.LBFGS(list(raw.values()), lr=0.5, max_iter=60, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        found, _ = log_probabilities(logits, taxonomy, {target: value.exp() for target, value in raw.items()})
+        losses = [
+            torch.nn.functional.nll_loss(found[target], labels[target], ignore_index=-1)
+            for target in logits
+            if bool((labels[target] >= 0).any())
+        ]
+        loss = torch.stack([*losses, torch.zeros(())]).sum()
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return {target: float(value.detach().exp().clamp(0.05, 20.0)) for target, value in raw.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What is said of each row for one target."""
+
+    predicted: np.ndarray
+    """Index of the predicted class, int64 (rows,)."""
+
+    probability: np.ndarray
+    """Of the predicted class, float32 (rows,)."""
+
+    top_classes: np.ndarray
+    """Indices of the likeliest classes, the predicted one first, int64 (rows, up to 3)."""
+
+    top_probabilities: np.ndarray
+
+
+def decide(logits: Mapping[str, np.ndarray], taxonomy: Taxonomy, temperatures: Mapping[str, float]) -> dict[str, Answer]:
+    """Calibrated, consistent answers for every target."""
+    with torch.inference_mode():
+        tensors = {target: torch.from_numpy(values) for target, values in logits.items()}
+        found, joint = log_probabilities(tensors, taxonomy, temperatures)
+        best = {target: values.argmax(1) for target, values in found.items()}
+        if joint is not None:
+            chosen = torch.tensor(taxonomy.paths)[joint.argmax(1)]
+            best |= {level: chosen[:, depth] for depth, level in enumerate(taxonomy.levels)}
+        return {target: _answer(values.exp(), best[target]) for target, values in found.items()}
+
+
+def _answer(chances: Tensor, predicted: Tensor) -> Answer:
+    ranked = chances.scatter(1, predicted[:, None], 2.0)  # the predicted class comes first, whatever the sums say
+    top = ranked.topk(min(3, chances.shape[1]), dim=1).indices
+    chances = chances.clamp(0.0, 1.0)
+    return Answer(
+        predicted=predicted.numpy(),
+        probability=chances.gather(1, predicted[:, None])[:, 0].float().numpy(),
+        top_classes=top.numpy(),
+        top_probabilities=chances.gather(1, top).float().numpy(),
+    )
+
+
+def columns(target: str, answer: Answer, classes: Sequence[str | None], threshold: float) -> dict[str, pa.Array]:
+    """The scores table's columns of one target."""
+    names = pa.array(list(classes), type=pa.string())
+    rows, width = answer.top_classes.shape
+    top = pa.StructArray.from_arrays(
+        [names.take(pa.array(answer.top_classes.ravel())), pa.array(answer.top_probabilities.ravel(), type=pa.float32())],
+        fields=list(top3_type().value_type),
+    )
+    offsets = pa.array(np.arange(0, (rows + 1) * width, width, dtype=np.int32))
+    return {
+        f"{target}_predicted": names.take(pa.array(answer.predicted)),
+        f"{target}_probability": pa.array(answer.probability, type=pa.float32()),
+        f"{target}_top3": pa.ListArray.from_arrays(offsets, top).cast(top3_type()),
+        f"{target}_needs_review": pa.array(answer.probability < threshold),
+    }
+
+
+def review_threshold(probability: np.ndarray, correct: np.ndarray, precision: float) -> float:
+    """The smallest probability above which held-out predictions are right at least as often as `precision`; 1 if never."""
+    order = np.argsort(-probability, kind="stable")
+    running = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
+    reached = np.nonzero(running >= precision)[0]
+    return float(probability[order][reached[-1]]) if len(reached) else 1.0

@@ -1,0 +1,109 @@
+"""Published tables: immutable folders of Parquet behind a log of commits. In: a finished folder. Out: a snapshot.
+
+A commit is the creation, if absent, of the next numbered entry of the log, so of two publishers one wins.
+`CURRENT.json` is derived from the log for readers who look a path up; it can be rebuilt at any time.
+
+    <table>/CURRENT.json           {"snapshot": "snapshots/<name>", "sequence": 3}
+    <table>/log/00000003.json      the commits, oldest first
+    <table>/snapshots/<name>/      part files and _manifest.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from fashion_ray.errors import ConflictError
+from fashion_ray.storage import Store, to_json
+
+MANIFEST = "_manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A published table."""
+
+    table: str
+    name: str
+    sequence: int
+    manifest: dict[str, Any]
+
+    @property
+    def folder(self) -> str:
+        """The snapshot's folder below the root."""
+        return f"{self.table}/snapshots/{self.name}"
+
+    @property
+    def files(self) -> list[str]:
+        """Its Parquet files below the root, in order."""
+        return [f"{self.folder}/{file['name']}" for file in self.manifest["files"]]
+
+
+def current(store: Store, table: str) -> Snapshot | None:
+    """The snapshot that readers see, or none if nothing was ever published. The log decides, not CURRENT.json."""
+    entries = _log(store, table)
+    if not entries:
+        return None
+    commit = store.read_json(table, "log", entries[-1])
+    folder = commit["snapshot"]
+    manifest = store.read_json(table, folder, MANIFEST)
+    return Snapshot(table=table, name=folder.rsplit("/", 1)[-1], sequence=commit["sequence"], manifest=manifest)
+
+
+def staging(table: str, name: str) -> str:
+    """The folder below the root where a snapshot grows before it is published; no reader looks there before the commit."""
+    return f"{table}/snapshots/{name}"
+
+
+def publish(store: Store, table: str, name: str, manifest: dict[str, Any], *, base: Snapshot | None) -> Snapshot:
+    """Make a finished folder the current snapshot, on top of the one that its maker saw.
+
+    Raises ConflictError if another run published since.
+    """
+    sequence = (base.sequence if base else 0) + 1
+    folder = f"snapshots/{name}"
+    sealed = {**manifest, "table": table, "snapshot": name, "published_at": now()}
+    store.write_json(sealed, table, folder, MANIFEST)
+    entry = {"snapshot": folder, "sequence": sequence, "published_at": sealed["published_at"]}
+    if not store.create_bytes(to_json(entry), table, "log", f"{sequence:08d}.json"):
+        raise ConflictError(
+            f"{table}: another run published snapshot {sequence} while this one was at work, so this one was not "
+            "published; run the same command again to build on the newer one"
+        )
+    repair_pointer(store, table)
+    return Snapshot(table=table, name=name, sequence=sequence, manifest=sealed)
+
+
+def repair_pointer(store: Store, table: str) -> None:
+    """Rewrite CURRENT.json from the log, as after a run that died between its commit and its pointer."""
+    entries = _log(store, table)
+    if not entries:
+        return
+    commit = store.read_json(table, "log", entries[-1])
+    try:
+        pointer = store.read_json(table, "CURRENT.json")
+    except FileNotFoundError:
+        pointer = {}
+    if pointer != commit:
+        store.write_json(commit, table, "CURRENT.json")
+
+
+def file_entry(name: str, content_sha256: str, rows: int, size_bytes: int) -> dict[str, Any]:
+    """A file as manifests list it."""
+    return {"name": name, "sha256": content_sha256, "rows": rows, "size_bytes": size_bytes}
+
+
+def now() -> str:
+    """The time, to the second, in UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def fingerprint(*parts: object) -> str:
+    """A short hash that names a piece of work by everything that decides its result."""
+    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
+
+
+def _log(store: Store, table: str) -> list[str]:
+    return [name for name in store.names(table, "log") if name.endswith(".json") and not name.startswith(".")]

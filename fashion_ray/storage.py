@@ -1,0 +1,170 @@
+"""Files below a root, local or on object storage. In: a root URI. Out: reads, whole writes and exclusive creates.
+
+A write is seen whole or not at all: locally by renaming a temporary file, on object storage by the put itself.
+Credentials and endpoints come from the environment alone (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import fsspec
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from fashion_ray.errors import UserError
+
+
+@dataclass(frozen=True)
+class Store:
+    """A root and everything below it; holds the URI only, so it travels to workers and opens its own connection there."""
+
+    uri: str
+
+    @cached_property
+    def _opened(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        try:
+            filesystem, path = fsspec.core.url_to_fs(self.uri)
+        except (ImportError, ValueError) as error:
+            raise UserError(
+                f"root {self.uri!r}: no file system for it ({error}); expected a path or a URI such as s3://bucket/prefix. "
+                "For object storage install the extra: pip install 'fashion_ray[s3]' or 'fashion_ray[gcs]'"
+            ) from error
+        return filesystem, path.rstrip("/")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Store, (self.uri,))
+
+    @property
+    def filesystem(self) -> fsspec.AbstractFileSystem:
+        """The fsspec file system below the root."""
+        return self._opened[0]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the root is a folder of this machine."""
+        return "file" in cast(Any, self.filesystem.protocol)
+
+    def arrow_filesystem(self) -> pafs.FileSystem:
+        """The same file system for pyarrow and Ray Data."""
+        return pafs.LocalFileSystem() if self.is_local else pafs.PyFileSystem(pafs.FSSpecHandler(self.filesystem))
+
+    def path(self, *parts: str) -> str:
+        """The full path of something below the root, as its file system wants it."""
+        assert not any(".." in part.split("/") or part.startswith("/") for part in parts), parts
+        return "/".join((self._opened[1], *parts))
+
+    def show(self, *parts: str) -> str:
+        """The same path as a user would type it."""
+        return self.path(*parts) if self.is_local else "/".join((self.uri, *parts))
+
+    def check_writable(self) -> None:
+        """Raise UserError unless a file can be created below the root."""
+        probe = f".probe-{uuid.uuid4().hex}"
+        try:
+            self.write_bytes(b"", probe)
+            self.filesystem.rm_file(self.path(probe))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UserError(
+                f"--root {self.uri}: cannot be written ({reason}); expected a folder or bucket with write access. "
+                "Pass another --root or mend its permissions"
+            ) from error
+
+    def exists(self, *parts: str) -> bool:
+        """Whether a file or folder is there."""
+        return bool(self.filesystem.exists(self.path(*parts)))
+
+    def names(self, *parts: str) -> list[str]:
+        """The names in a folder, sorted; none if there is no such folder."""
+        try:
+            listed = self.filesystem.ls(self.path(*parts), detail=False, **({} if self.is_local else {"refresh": True}))
+        except FileNotFoundError:
+            return []
+        return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in listed)
+
+    def read_bytes(self, *parts: str) -> bytes:
+        """A whole file. Raises FileNotFoundError."""
+        return cast(bytes, self.filesystem.cat_file(self.path(*parts)))
+
+    def write_bytes(self, content: bytes, *parts: str) -> None:
+        """Replace a file as a whole."""
+        target = self.path(*parts)
+        if not self.is_local:
+            self.filesystem.pipe_file(target, content)
+            return
+        temporary = _temporary_beside(target)
+        _write_durably(temporary, content)
+        os.replace(temporary, target)
+
+    def create_bytes(self, content: bytes, *parts: str) -> bool:
+        """Create a file unless it is there; False if it was. At most one of several rivals gets True."""
+        target = self.path(*parts)
+        try:
+            if not self.is_local:
+                self.filesystem.pipe_file(target, content, mode="create")
+                return True
+            temporary = _temporary_beside(target)
+            _write_durably(temporary, content)
+            try:
+                os.link(temporary, target)  # fails if the name is taken, and the content is whole from the first moment
+            finally:
+                os.unlink(temporary)
+        except FileExistsError:
+            return False
+        return True
+
+    def read_json(self, *parts: str) -> dict[str, Any]:
+        """A JSON object. Raises FileNotFoundError."""
+        return cast("dict[str, Any]", json.loads(self.read_bytes(*parts)))
+
+    def write_json(self, content: dict[str, Any], *parts: str) -> None:
+        """Replace a JSON file as a whole."""
+        self.write_bytes(to_json(content), *parts)
+
+    def write_table(self, table: pa.Table, *parts: str, compression: str = "zstd", row_group_rows: int = 1024) -> int:
+        """Replace a Parquet file as a whole; its size in bytes."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression=compression, row_group_size=row_group_rows)
+        content = sink.getvalue()
+        self.write_bytes(content, *parts)
+        return int(content.size)
+
+    def read_table(self, *parts: str, columns: list[str] | None = None) -> pa.Table:
+        """A Parquet file, or a folder of them, as one table."""
+        return pq.read_table(self.path(*parts), columns=columns, filesystem=self.arrow_filesystem())
+
+    def remove(self, *parts: str) -> None:
+        """Remove a file or a folder; nothing happens if it is not there."""
+        assert parts, "the root itself is never removed"
+        if self.exists(*parts):
+            self.filesystem.rm(self.path(*parts), recursive=True)
+
+
+def to_json(content: dict[str, Any]) -> bytes:
+    """JSON that people can read and that is the same for the same content."""
+    return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _temporary_beside(target: str) -> str:
+    folder, name = os.path.split(target)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return os.path.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
+
+
+def _write_durably(path: str, content: bytes) -> None:
+    with open(path, "wb") as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            os.unlink(path)
+            raise

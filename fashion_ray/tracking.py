@@ -1,0 +1,222 @@
+"""MLflow, and the only module that knows it. In: a root and a job's plain values. Out: runs and registered models.
+
+The server is MLFLOW_TRACKING_URI; without it a SQLite file and an artifact folder below a local root.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from fashion_ray import __version__
+from fashion_ray.errors import UserError
+from fashion_ray.storage import Store
+
+log = logging.getLogger(__name__)
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+EXPERIMENT = "fashion_ray"
+MODEL = "fashion_ray"
+"""The registered model's name."""
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where runs are tracked; plain strings, so it travels to other processes."""
+
+    uri: str
+    artifacts: str | None
+
+    def client(self) -> MlflowClient:
+        """A client of the server or the local store."""
+        return MlflowClient(tracking_uri=self.uri)
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """An open run."""
+
+    tracking: Tracking
+    run_id: str
+
+    def parameters(self, values: Mapping[str, object]) -> None:
+        """Log flat parameters; logged again under the same run they must be the same. Secrets in URIs are blanked."""
+        params = [Param(key, redact(str(value))[:6000]) for key, value in sorted(values.items())]
+        self.tracking.client().log_batch(self.run_id, params=params)
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log metrics at a step, all at once."""
+        stamp = int(time.time() * 1000)
+        entries = [Metric(_metric_name(key), float(value), stamp, step) for key, value in values.items()]
+        for start in range(0, len(entries), 900):
+            self.tracking.client().log_batch(self.run_id, metrics=entries[start : start + 900])
+
+    def tags(self, values: Mapping[str, object]) -> None:
+        """Set tags."""
+        self.tracking.client().log_batch(self.run_id, tags=[RunTag(key, redact(str(value))) for key, value in values.items()])
+
+    def file(self, content: bytes | str, path: str) -> None:
+        """Log an artifact under a path such as `plots/curves.png`."""
+        folder, _, name = path.rpartition("/")
+        with tempfile.TemporaryDirectory() as temporary:
+            local = Path(temporary) / name
+            local.write_bytes(content.encode() if isinstance(content, str) else content)
+            self.tracking.client().log_artifact(self.run_id, str(local), folder or None)
+
+    def folder(self, local: str | Path, path: str) -> None:
+        """Log a folder of artifacts."""
+        self.tracking.client().log_artifacts(self.run_id, str(local), path)
+
+
+def locate(store: Store) -> Tracking:
+    """The tracking store of a root, made ready for use. Raises UserError for a remote root without a server."""
+    uri = os.environ.get(URI_VARIABLE)
+    if uri:
+        tracking = Tracking(uri, None)
+        _experiment(tracking)
+        return tracking
+    if not store.is_local:
+        raise UserError(
+            f"{URI_VARIABLE} is not set: the root {store.uri!r} is remote, where no SQLite file can lie; expected the address "
+            f"of an MLflow server, for example export {URI_VARIABLE}=http://mlflow.example:5000"
+        )
+    folder = Path(store.path("mlflow"))
+    folder.mkdir(parents=True, exist_ok=True)
+    tracking = Tracking(f"sqlite:///{folder}/mlflow.db", str(folder / "artifacts"))
+    with open(folder / ".lock", "w") as lock:  # processes that create one SQLite store at the same time fail in its migrations
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _experiment(tracking)
+    return tracking
+
+
+@contextmanager
+def run(
+    tracking: Tracking,
+    job: str,
+    parameters: Mapping[str, object],
+    *,
+    tags: Mapping[str, object] | None = None,
+    run_id: str | None = None,
+) -> Iterator[TrackedRun]:
+    """A run of a job, ended as FINISHED, FAILED or KILLED by how the block ends; `run_id` continues an earlier one."""
+    client = tracking.client()
+    if run_id is not None:
+        try:
+            client.update_run(run_id, status="RUNNING")
+        except MlflowException:
+            run_id = None  # the store was removed since
+    if run_id is None:
+        created = client.create_run(_experiment(tracking), run_name=job, tags={"job": job, "code_version": __version__})
+        run_id = created.info.run_id
+    tracked = TrackedRun(tracking, run_id)
+    tracked.parameters(parameters)
+    if tags:
+        tracked.tags(tags)
+    try:
+        yield tracked
+    except KeyboardInterrupt:
+        client.set_terminated(run_id, "KILLED")
+        raise
+    except BaseException as error:
+        tracked.tags({"error": str(error)[:1000]})
+        client.set_terminated(run_id, "FAILED")
+        raise
+    client.set_terminated(run_id, "FINISHED")
+
+
+def register(tracked: TrackedRun, artifact: str, model_version: str) -> tuple[str, str]:
+    """Register a bundle that was logged under `artifact`; its MLflow version and its alias.
+
+    The first bundle becomes champion, later ones challenger. The same bundle again is not registered again.
+    """
+    client = tracked.tracking.client()
+    try:
+        client.create_registered_model(MODEL)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    known = [
+        found for found in client.search_model_versions(f"name='{MODEL}'") if found.tags.get("model_version") == model_version
+    ]
+    if known:
+        aliases = client.get_model_version(MODEL, known[0].version).aliases
+        return str(known[0].version), aliases[0] if aliases else ""
+    created = client.create_model_version(
+        MODEL, source=f"runs:/{tracked.run_id}/{artifact}", run_id=tracked.run_id, tags={"model_version": model_version}
+    )
+    alias = CHALLENGER if _by_alias(client, CHAMPION) else CHAMPION
+    client.set_registered_model_alias(MODEL, alias, created.version)
+    return str(created.version), alias
+
+
+def resolve(tracking: Tracking, model: str) -> str | None:
+    """The model_version that an alias or an MLflow version number stands for; none if the registry does not know it."""
+    client = tracking.client()
+    if model.isdigit():
+        try:
+            return client.get_model_version(MODEL, model).tags.get("model_version")
+        except MlflowException:
+            return None
+    return _by_alias(client, model)
+
+
+def known_models(tracking: Tracking) -> list[str]:
+    """What `resolve` would find, for messages."""
+    client = tracking.client()
+    try:
+        registered = client.get_registered_model(MODEL)
+    except MlflowException:
+        return []
+    versions = [str(found.version) for found in client.search_model_versions(f"name='{MODEL}'")]
+    return [*sorted(registered.aliases), *sorted(versions, key=int)]
+
+
+def redact(text: str) -> str:
+    """The text with passwords in URIs blanked."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
+
+
+def _by_alias(client: MlflowClient, alias: str) -> str | None:
+    try:
+        return client.get_model_version_by_alias(MODEL, alias).tags.get("model_version")
+    except MlflowException:
+        return None
+
+
+def _experiment(tracking: Tracking) -> str:
+    client = tracking.client()
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is not None:
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(EXPERIMENT, artifact_location=tracking.artifacts))
+    except MlflowException:
+        found = client.get_experiment_by_name(EXPERIMENT)  # another process was faster
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def _metric_name(key: str) -> str:
+    """MLflow allows letters, digits, `_-. /:` in the names of metrics."""
+    return re.sub(r"[^A-Za-z0-9_\-. /:]", "_", key)
+
+
+def flat(options: Any) -> dict[str, object]:
+    """An options dataclass as flat parameters."""
+    return {name: getattr(options, name) for name in options.__dataclass_fields__}

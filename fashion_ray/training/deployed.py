@@ -1,0 +1,85 @@
+"""Predictions through the path that serves. In: a bundle and splits of a catalog. Out: their logits and labels.
+
+The engine is the one that will score, on actors as in scoring, so temperatures, thresholds and test figures are those of
+what is deployed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+
+from fashion_ray import cluster
+from fashion_ray.models.engines import EngineChoice
+from fashion_ray.scoring.inference import Inference
+from fashion_ray.scoring.plan import plan_engines
+from fashion_ray.snapshots import Snapshot
+from fashion_ray.storage import Store
+from fashion_ray.training import feeding
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Some rows' labels as in the catalog, and the logits (rows, classes) that the engine gave."""
+
+    product_ids: list[str]
+    labels: dict[str, list[str | None]]
+    logits: dict[str, np.ndarray]
+
+
+class LogitsActor:
+    """Adds logits to labelled rows."""
+
+    def __init__(self, *, files: Any, choice: EngineChoice, threads: int, cache: str) -> None:
+        self._inference = Inference(ray.get(files), name="candidate", choice=choice, threads=threads, cache=cache)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        output = self._inference(table["image"].to_pylist())
+        assert not output.bad, "feeding checks that pictures decode"
+        for target, values in output.logits.items():
+            flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).ravel())
+            table = table.append_column(f"{target}_logits", pa.FixedSizeListArray.from_arrays(flat, values.shape[1]))
+        return table.drop_columns(["image"])
+
+
+def predict(
+    store: Store,
+    catalog: Snapshot,
+    split: str,
+    targets: list[str],
+    *,
+    files: dict[str, bytes],
+    choice: EngineChoice,
+    cache: str,
+) -> HeldOut:
+    """The labels and logits of a split, in the order of product_id."""
+    has = cluster.resources()
+    plan = plan_engines(
+        device=choice.device, cpus=has.cpus, gpus=has.gpus, nodes=has.nodes, cpus_per_node=has.cpus_per_node, work=has.nodes
+    )
+    rows = feeding.labelled(store, catalog, split, targets).map_batches(
+        LogitsActor,
+        batch_size=None,
+        batch_format="pyarrow",
+        fn_constructor_kwargs={"files": ray.put(files), "choice": choice, "threads": plan.threads, "cache": cache},
+        compute=ray.data.ActorPoolStrategy(size=plan.actors),
+        num_cpus=plan.cpus,
+        num_gpus=plan.gpus,
+    )
+    tables = [table for table in rows.iter_batches(batch_size=None, batch_format="pyarrow") if table.num_rows]
+    whole = pa.concat_tables(tables).sort_by("product_id").combine_chunks()
+    return HeldOut(
+        product_ids=whole["product_id"].to_pylist(),
+        labels={target: whole[target].to_pylist() for target in targets},
+        logits={target: _matrix(whole[f"{target}_logits"].combine_chunks()) for target in targets},
+    )
+
+
+def _matrix(values: pa.FixedSizeListArray) -> np.ndarray:
+    flat = values.flatten().to_numpy(zero_copy_only=False)
+    return np.array(flat).reshape(len(values), values.type.list_size)

@@ -1,0 +1,276 @@
+"""What a model's answers are worth for one target.
+
+In: the true label, the predicted label with its probability and the top three labels, one entry per catalog row.
+Out: a `TargetEvaluation`, from which the tracked metrics, the plots and the report page are made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+OTHER = "(other)"
+"""Stands for a null prediction ("none of the labels I know"), always last in `classes`. No label may be called so."""
+
+CALIBRATION_BINS = 15
+
+COLLAPSE_PREDICTED_SHARE = 0.9
+COLLAPSE_TRUE_SHARE = 0.5
+
+# Path probabilities summed in float32 may exceed 1 by a few units in the last place.
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TargetEvaluation:
+    """How well one target was predicted on the rows that have a true label.
+
+    Shares, precisions, recalls and F1 lie in 0 to 1. Macro and weighted averages run over the classes that occur in the
+    truth; a class that was never predicted has precision 0.
+    """
+
+    target: str
+    classes: list[str]
+    """Labels seen in truth or prediction, sorted; then `OTHER`, if any prediction is null."""
+    rows: int
+    """Rows with a true label, whether or not the model has a class for it."""
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    """95% Wilson interval of the accuracy."""
+    top3_accuracy: float
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    weighted_precision: float
+    weighted_recall: float
+    weighted_f1: float
+    expected_calibration_error: float
+    majority_share: float
+    """Accuracy of always answering the commonest true class."""
+    collapsed: bool
+    """At least 90% of the predictions are one class, which is under 50% of a truth of two classes or more."""
+    per_class: pd.DataFrame
+    """One row per entry of `classes`: class, precision, recall (NaN without support), f1, support, predicted (count).
+    Sorted by support, commonest first, then by name."""
+    confusion: np.ndarray[Any, np.dtype[np.int64]]
+    """Counts, (classes, classes): rows true, columns predicted, in the order of `classes`."""
+
+    def metrics(self, prefix: str) -> dict[str, float]:
+        """Numbers to track, named `prefix/target/name`; the names are the same in every run."""
+        values = {
+            "rows": self.rows,
+            "accuracy": self.accuracy,
+            "accuracy_low": self.accuracy_low,
+            "accuracy_high": self.accuracy_high,
+            "top3_accuracy": self.top3_accuracy,
+            "macro_precision": self.macro_precision,
+            "macro_recall": self.macro_recall,
+            "macro_f1": self.macro_f1,
+            "weighted_precision": self.weighted_precision,
+            "weighted_recall": self.weighted_recall,
+            "weighted_f1": self.weighted_f1,
+            "expected_calibration_error": self.expected_calibration_error,
+            "majority_share": self.majority_share,
+            "collapsed": self.collapsed,
+        }
+        return {f"{prefix}/{self.target}/{name}": float(value) for name, value in values.items()}
+
+
+def evaluate_target(
+    target: str,
+    *,
+    truth: Sequence[str | None],
+    predicted: Sequence[str | None],
+    probability: Sequence[float],
+    top3: Sequence[Sequence[str | None]],
+) -> TargetEvaluation:
+    """Compare predictions with the truth; all sequences have one entry per row.
+
+    Rows without a true label (None, or pandas' NaN and NA) are left out. A null prediction is the answer `OTHER`, which
+    is wrong on every labelled row. `probability` is that of the predicted label, `top3` holds at most three labels a
+    row. Raises ValueError for unequal lengths, for entries that are no labels, for probabilities that are NaN or
+    outside 0 to 1, and when no row has a true label.
+    """
+    _check_lengths(target, truth=truth, predicted=predicted, probability=probability, top3=top3)
+    true_labels = [_label(target, "truth", row, value) for row, value in enumerate(truth)]
+    answers = [_label(target, "predicted", row, value) for row, value in enumerate(predicted)]
+    candidates = [_candidates(target, row, values) for row, values in enumerate(top3)]
+    confidence = _probabilities(target, probability)
+    kept = _labelled_rows(target, true_labels)
+    names = {label for row in kept for label in (true_labels[row], answers[row]) if label is not None}
+    has_other = any(answers[row] is None for row in kept)
+    classes = sorted(names) + [OTHER] * has_other
+    code = {name: number for number, name in enumerate(classes)}
+    true_codes = np.array([code[true_labels[row] or OTHER] for row in kept])
+    answer_codes = np.array([code[answers[row] or OTHER] for row in kept])
+    correct = true_codes == answer_codes
+
+    low, high = wilson_interval(int(correct.sum()), len(kept))
+    confusion = confusion_matrix(true_codes, answer_codes, labels=np.arange(len(classes)))
+    return TargetEvaluation(
+        target=target,
+        classes=classes,
+        rows=len(kept),
+        accuracy=float(correct.mean()),
+        accuracy_low=low,
+        accuracy_high=high,
+        top3_accuracy=float(np.mean([true_labels[row] in candidates[row] for row in kept])),
+        **_averages(true_codes, answer_codes),
+        expected_calibration_error=expected_calibration_error(confidence[kept], correct),
+        majority_share=float(confusion.sum(axis=1).max() / len(kept)),
+        collapsed=_is_collapsed(confusion),
+        per_class=_per_class(classes, true_codes, answer_codes),
+        confusion=confusion,
+    )
+
+
+def wilson_interval(successes: int, trials: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Score interval of a share, which stays inside 0 to 1 and holds for small counts; (0, 1) without trials.
+
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927), 209-212.
+    """
+    if trials == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share = successes / trials
+    centre = share + z**2 / (2 * trials)
+    spread = z * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    scale = 1 + z**2 / trials
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def calibration_bins(
+    probability: Sequence[float] | np.ndarray[Any, Any],
+    correct: Sequence[bool] | np.ndarray[Any, Any],
+    *,
+    bins: int = CALIBRATION_BINS,
+) -> pd.DataFrame:
+    """Group rows by probability into equal-width bins, open below and closed above; 0 belongs to the first bin.
+
+    Returns one row per bin, empty ones too: low, high, rows, confidence (mean probability) and accuracy, both NaN
+    where the bin is empty.
+    """
+    values = np.asarray(probability, dtype=np.float64)
+    hits = np.asarray(correct, dtype=np.float64)
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    which = np.clip(np.searchsorted(edges, values, side="left") - 1, 0, bins - 1)
+    rows = np.bincount(which, minlength=bins)
+    share = np.where(rows > 0, 1.0 / np.maximum(rows, 1), np.nan)
+    return pd.DataFrame(
+        {
+            "low": edges[:-1],
+            "high": edges[1:],
+            "rows": rows,
+            "confidence": np.bincount(which, weights=values, minlength=bins) * share,
+            "accuracy": np.bincount(which, weights=hits, minlength=bins) * share,
+        }
+    )
+
+
+def expected_calibration_error(
+    probability: Sequence[float] | np.ndarray[Any, Any],
+    correct: Sequence[bool] | np.ndarray[Any, Any],
+    *,
+    bins: int = CALIBRATION_BINS,
+) -> float:
+    """Mean gap between probability and accuracy over equal-width bins, weighted by the rows in each; 0 is perfect.
+
+    Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017, equation 3.
+    """
+    table = calibration_bins(probability, correct, bins=bins)
+    gaps = (table["accuracy"] - table["confidence"]).abs().fillna(0.0)
+    return float((gaps * table["rows"]).sum() / table["rows"].sum())
+
+
+def _labelled_rows(target: str, true_labels: list[str | None]) -> list[int]:
+    rows = [row for row, label in enumerate(true_labels) if label is not None]
+    if not rows:
+        raise ValueError(
+            f"target {target!r}: none of the {len(true_labels)} rows has a true label, expected at least one. "
+            "Evaluate a split whose rows are labelled, or leave this target out"
+        )
+    return rows
+
+
+def _averages(true_codes: np.ndarray[Any, Any], answer_codes: np.ndarray[Any, Any]) -> dict[str, float]:
+    averages: dict[str, float] = {}
+    for average in ("macro", "weighted"):
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            true_codes, answer_codes, labels=np.unique(true_codes), average=average, zero_division=0.0
+        )
+        averages[f"{average}_precision"] = float(precision)
+        averages[f"{average}_recall"] = float(recall)
+        averages[f"{average}_f1"] = float(f1)
+    return averages
+
+
+def _per_class(classes: list[str], true_codes: np.ndarray[Any, Any], answer_codes: np.ndarray[Any, Any]) -> pd.DataFrame:
+    precision, recall, f1, support = precision_recall_fscore_support(
+        true_codes, answer_codes, labels=np.arange(len(classes)), average=None, zero_division=0.0
+    )
+    table = pd.DataFrame(
+        {
+            "class": classes,
+            "precision": precision,
+            "recall": np.where(support > 0, recall, np.nan),
+            "f1": f1,
+            "support": support,
+            "predicted": np.bincount(answer_codes, minlength=len(classes)),
+        }
+    )
+    # `classes` is sorted already, so a stable sort leaves equal supports in the order of their names.
+    return table.sort_values("support", ascending=False, kind="stable", ignore_index=True)
+
+
+def _is_collapsed(confusion: np.ndarray[Any, Any]) -> bool:
+    true_counts, answer_counts = confusion.sum(axis=1), confusion.sum(axis=0)
+    rows = confusion.sum()
+    favourite = int(answer_counts.argmax())
+    return bool(
+        (true_counts > 0).sum() >= 2
+        and answer_counts[favourite] / rows >= COLLAPSE_PREDICTED_SHARE
+        and true_counts[favourite] / rows < COLLAPSE_TRUE_SHARE
+    )
+
+
+def _check_lengths(target: str, **columns: Sequence[Any]) -> None:
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"target {target!r}: got {found} entries, expected one per row in each. Pass aligned columns")
+
+
+def _probabilities(target: str, probability: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    values = np.asarray(probability, dtype=np.float64)
+    bad = np.flatnonzero(~((values >= 0.0) & (values <= 1.0 + _ROUNDING)))
+    if bad.size:
+        raise ValueError(
+            f"target {target!r}: probability of row {bad[0]} is {values[bad[0]]} ({bad.size} such rows), expected a "
+            "number from 0 to 1. Pass the calibrated probability of the predicted label, not a logit"
+        )
+    return np.minimum(values, 1.0)
+
+
+def _candidates(target: str, row: int, values: Sequence[str | None]) -> list[str | None]:
+    if isinstance(values, str) or len(values) > 3:
+        raise ValueError(f"target {target!r}: top3 of row {row} is {values!r}, expected a list of at most three labels")
+    return [_label(target, "top3", row, value) for value in values]
+
+
+def _label(target: str, column: str, row: int, value: object) -> str | None:
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if not isinstance(value, str) or value in ("", OTHER):
+        raise ValueError(
+            f"target {target!r}: {column} of row {row} is {value!r}, expected a label or None; a label is text, not "
+            f"empty, and not {OTHER!r}, which stands for a null prediction. Rename it in the catalog or pass None"
+        )
+    return str(value)

@@ -1,0 +1,189 @@
+"""One training loop, for pictures and for cached activations alike. In: batches. Out: weights that learned, and metrics.
+
+Pure PyTorch: it runs in one process without Ray, and data-parallel inside Ray Train's workers.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.classification import MulticlassAccuracy
+
+from fashion_ray.errors import UserError
+from fashion_ray.models.network import Network, freeze_below, set_training
+from fashion_ray.training.schedule import Stage, layer_rates, learning_rate_factor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs, as pixels (rows, height, width, 3) uint8 or activations (rows, ...), and labels (rows, targets), -1 for none."""
+
+    inputs: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to learn, as plain values."""
+
+    learning_rate: float
+    heads_learning_rate: float
+    layer_decay: float
+    weight_decay: float
+    label_smoothing: float
+    batchnorm_learns: bool
+    bf16: bool
+
+
+class StageNetwork(nn.Module):
+    """The part of a network that a stage runs: from pixels, or from the cached activations at the frozen boundary."""
+
+    def __init__(self, network: Network, trainable: int, *, cached: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.trainable = trainable
+        self.cached = cached
+
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        """The logits of each target."""
+        trunk = self.network.trunk
+        if not self.cached:
+            images = self.network.preprocess(inputs)
+            with torch.no_grad():
+                inputs = trunk.lower(images, self.trainable)
+        elif inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return self.network.answers(trunk.upper(inputs, self.trainable))
+
+
+class Meters:
+    """Loss and accuracy over an epoch, reduced exactly over all workers whatever the order and number of their rows."""
+
+    def __init__(self, classes: Mapping[str, int], device: torch.device) -> None:
+        self._loss = MeanMetric(nan_strategy="ignore").to(device)
+        self._finite = MeanMetric(nan_strategy="ignore").to(device)
+        self._accuracy: dict[str, Metric] = {
+            target: MulticlassAccuracy(count, average="micro", ignore_index=-1).to(device) for target, count in classes.items()
+        }
+
+    def update(self, loss: Tensor, logits: Sequence[Tensor], labels: Tensor) -> None:
+        """Count a batch; `loss` is its mean."""
+        loss = loss.detach()
+        self._finite.update(loss.isfinite().float())
+        self._loss.update(loss, weight=len(labels))
+        for column, (metric, values) in enumerate(zip(self._accuracy.values(), logits, strict=True)):
+            metric.update(values.detach(), labels[:, column])
+
+    def compute(self, prefix: str) -> dict[str, float]:
+        """The figures of all workers. Raises UserError if a loss was not finite."""
+        if float(self._finite.compute()) < 1:
+            raise UserError(
+                f"the {prefix} loss became NaN or infinite; expected a finite one. Lower --learning-rate "
+                "and --heads-learning-rate, or pass --precision f32"
+            )
+        found = {f"{prefix}_loss": float(self._loss.compute())}
+        return found | {f"{prefix}_accuracy/{target}": float(metric.compute()) for target, metric in self._accuracy.items()}
+
+
+def loss_of(logits: Sequence[Tensor], labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """The sum over targets of the mean cross-entropy of the rows that have a label."""
+    total = torch.zeros((), device=labels.device)
+    for column, values in enumerate(logits):
+        wanted = labels[:, column]
+        summed = functional.cross_entropy(values, wanted, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing)
+        total = total + summed / (wanted >= 0).sum().clamp_min(1)
+    return total
+
+
+def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW over everything, one group a depth, heads first; frozen layers have no gradient, so it leaves them alone.
+
+    It is made once, so its state outlives the stages.
+    """
+    parts = [network.heads, *reversed(list(network.trunk.blocks))]
+    groups = [{"params": list(part.parameters()), "lr": 0.0} for part in parts if any(True for _ in part.parameters())]
+    return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
+
+
+class StageLoop:
+    """A stage in progress: which layers are open, and how many steps were taken."""
+
+    def __init__(
+        self,
+        network: Network,
+        optimizer: torch.optim.Optimizer,
+        recipe: Recipe,
+        stage: Stage,
+        *,
+        cached: bool,
+        steps_per_epoch: int,
+        classes: Mapping[str, int],
+        device: torch.device,
+        wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
+    ) -> None:
+        freeze_below(network, stage.trainable)
+        self._network, self._optimizer, self._recipe, self._stage = network, optimizer, recipe, stage
+        self._bare = StageNetwork(network, stage.trainable, cached=cached)
+        self._model = wrap(self._bare)
+        self._steps = max(1, steps_per_epoch * stage.epochs)
+        self._steps_per_epoch = steps_per_epoch
+        self._classes, self._device = classes, device
+        base = recipe.heads_learning_rate if stage.trainable == 0 else recipe.learning_rate
+        self._rates = layer_rates(base, len(optimizer.param_groups), recipe.layer_decay)
+
+    def train_epoch(self, batches: Iterable[Batch], epoch: int) -> dict[str, float]:
+        """One pass, `epoch` counting from 0 within the stage; loss, accuracies and images a second of this worker."""
+        set_training(self._network, self._stage.trainable, batchnorm_learns=self._recipe.batchnorm_learns)
+        meters = Meters(self._classes, self._device)
+        started, rows, step = time.perf_counter(), 0, epoch * self._steps_per_epoch
+        for batch in batches:
+            self._set_rates(step)
+            logits, loss = self._forward(self._model, batch, self._recipe.label_smoothing)
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_((p for p in self._network.parameters() if p.grad is not None), 5.0)
+            self._optimizer.step()
+            meters.update(loss, logits, batch.labels.to(self._device))
+            rows, step = rows + len(batch.labels), step + 1
+        if not rows:
+            raise UserError("a worker got no training rows; expected at least a batch each. Lower --batch-size or --workers")
+        seconds = time.perf_counter() - started
+        return {**meters.compute("train"), "images_per_second": rows / max(seconds, 1e-9) * _world()}
+
+    def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Loss and accuracies over the batches of all workers, and `score`, the mean of the accuracies."""
+        self._network.eval()
+        meters = Meters(self._classes, self._device)
+        with torch.inference_mode():
+            for batch in batches:
+                logits, loss = self._forward(self._bare, batch, 0.0)
+                meters.update(loss, logits, batch.labels.to(self._device))
+        found = meters.compute("validation")
+        scores = [value for key, value in found.items() if key.startswith("validation_accuracy/") and not math.isnan(value)]
+        return {**found, "score": sum(scores) / max(1, len(scores))}
+
+    def _forward(self, model: nn.Module, batch: Batch, label_smoothing: float) -> tuple[list[Tensor], Tensor]:
+        inputs = batch.inputs.to(self._device, non_blocking=True)
+        labels = batch.labels.to(self._device, non_blocking=True)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._recipe.bf16):
+            if inputs.dtype == torch.bfloat16 and not self._recipe.bf16:
+                inputs = inputs.float()
+            logits = model(inputs)
+        return logits, loss_of(logits, labels, label_smoothing=label_smoothing)
+
+    def _set_rates(self, step: int) -> None:
+        factor = learning_rate_factor(step, self._steps)
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+
+
+def _world() -> int:
+    return torch.distributed.get_world_size() if torch.distributed.is_available() and torch.distributed.is_initialized() else 1

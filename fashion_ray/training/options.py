@@ -1,0 +1,179 @@
+"""The options of jobs/train.py and their presets."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fashion_ray.catalog.schema import CATEGORY_LEVELS, LABEL_COLUMNS
+from fashion_ray.config import NAME_PATTERN, JobOptions
+from fashion_ray.models.backbones import names
+from fashion_ray.models.engines import ENGINES, PRECISIONS
+from fashion_ray.models.network import HEADS
+from fashion_ray.training.schedule import parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(JobOptions):
+    """Fine-tune a pretrained network on the catalog and register the bundle."""
+
+    preset: str = "quick"
+    """Named defaults: quick, or flagship."""
+
+    name: str = ""
+    """Name of the run; the same name again continues it where it stopped. None makes up a new one."""
+
+    targets: tuple[str, ...] = CATEGORY_LEVELS
+    """Label columns to predict, each with a head of its own."""
+
+    backbone: str = "efficientnet_lite0"
+    """The trunk: efficientnet_lite0, or any torchvision or timm name."""
+
+    weights: str = "pretrained"
+    """The trunk's weights: pretrained, none, or a file or URI of a state dict."""
+
+    input_size: str = "160x120"
+    """Height x width that pictures are scaled to inside the network, in pixels."""
+
+    decoded_size: str = "auto"
+    """Height x width that pictures are decoded to, in pixels; auto takes the catalog's commonest, if it is no larger."""
+
+    head: str = "batchnorm"
+    """The heads: batchnorm (batch normalisation, dropout, linear) or linear."""
+
+    dropout: float = 0.3
+    """Dropout in the heads."""
+
+    schedule: str = "heads:8,top1:10"
+    """What learns when: stages of heads:EPOCHS, topN:EPOCHS (the last N blocks too), all:EPOCHS."""
+
+    batch_size: int = 64
+    """Rows a step, over all workers."""
+
+    learning_rate: float = 1e-3
+    """Of the heads and the last block; earlier blocks learn more slowly."""
+
+    heads_learning_rate: float = 3e-3
+    """Of the heads while the whole trunk is frozen."""
+
+    layer_decay: float = 0.7
+    """The factor by which the learning rate falls from block to block."""
+
+    weight_decay: float = 0.02
+    """Of AdamW."""
+
+    label_smoothing: float = 0.05
+    """Share of the target distribution that goes to all classes alike."""
+
+    batchnorm: str = "frozen"
+    """Batch-norm statistics of unfrozen blocks: frozen, or learned."""
+
+    cached_views: int = 4
+    """Augmented views of each picture in the cache of a stage whose lower blocks are frozen; 0 trains from pictures."""
+
+    shift: int = 4
+    """Augmentation: pictures are moved by up to so many decoded pixels, and mirrored."""
+
+    patience: int = 4
+    """Epochs without a better validation score after which a stage ends; 0 never ends one early."""
+
+    min_class_count: int = 50
+    """articleTypes with fewer labelled pictures are left out as classes; their products are still scored."""
+
+    workers: int | None = None
+    """Data-parallel workers; none takes one a GPU, or one a node without GPUs."""
+
+    engine: str = "auto"
+    """Engine of frozen layers and of the evaluation: auto, openvino or torch."""
+
+    precision: str = "auto"
+    """Of the engine and of training: auto, bf16 or f32."""
+
+    review_precision: float = 0.95
+    """Predictions below the probability that reaches this precision on validation are marked for review."""
+
+    seed: int = 0
+    """Of weights, shuffling and augmentation."""
+
+    shuffle_labels: bool = False
+    """Control experiment: train on labels drawn at random, which must end near chance."""
+
+    def __post_init__(self) -> None:
+        found = self.problems()
+        found.check(self.preset in PRESETS, "preset", self.preset, f"one of {', '.join(PRESETS)}")
+        found.check(
+            not self.name or NAME_PATTERN.fullmatch(self.name) is not None, "name", self.name, "letters, digits, '.', '_', '-'"
+        )
+        found.check(bool(self.targets), "targets", self.targets, "at least one label column")
+        for target in self.targets:
+            near = difflib.get_close_matches(target, LABEL_COLUMNS, n=1)
+            hint = f"did you mean {near[0]}?" if near else ""
+            found.check(target in LABEL_COLUMNS, "targets", target, f"columns among {', '.join(LABEL_COLUMNS)}", hint)
+        found.check(len(set(self.targets)) == len(self.targets), "targets", self.targets, "each column once")
+        near = difflib.get_close_matches(self.backbone, names(), n=3)
+        found.check(
+            self.backbone in names(), "backbone", self.backbone, "efficientnet_lite0 or any torchvision or timm name",
+            f"did you mean {', '.join(near)}?" if near else "",
+        )  # fmt: skip
+        for size in ("input_size", "decoded_size"):
+            value = getattr(self, size)
+            fits = size == "decoded_size" and value == "auto"
+            found.check(fits or _size(value) is not None, size, value, "height x width, 16 to 1024, such as 160x120")
+        try:
+            parse(self.schedule)
+        except ValueError as error:
+            found.check(False, "schedule", self.schedule, str(error))
+        for field, allowed in _CHOICES.items():
+            found.check(getattr(self, field) in allowed, field, getattr(self, field), f"one of {', '.join(allowed)}")
+        for field, (low, high) in _RANGES.items():
+            value = getattr(self, field)
+            found.check(low <= value <= high, field, value, f"{low} to {high}")
+        found.check(self.workers is None or self.workers >= 1, "workers", self.workers, "at least 1")
+        found.raise_if_any()
+
+
+_CHOICES = {
+    "head": HEADS,
+    "batchnorm": ("frozen", "learned"),
+    "engine": ENGINES,
+    "precision": PRECISIONS,
+}
+
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "dropout": (0, 0.95),
+    "batch_size": (2, 65536),
+    "learning_rate": (1e-7, 10),
+    "heads_learning_rate": (1e-7, 10),
+    "layer_decay": (0.01, 1),
+    "weight_decay": (0, 1),
+    "label_smoothing": (0, 0.9),
+    "cached_views": (0, 64),
+    "shift": (0, 64),
+    "patience": (0, 10_000),
+    "min_class_count": (1, 1_000_000),
+    "review_precision": (0.5, 1),
+    "seed": (0, 2**31),
+}
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "quick": {},
+    "flagship": {"preset": "flagship", "input_size": "224x168", "schedule": "heads:10,top2:8,all:8", "cached_views": 6},
+}
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """(height, width) of `160x120`."""
+    found = _size(text)
+    assert found is not None, text
+    return found
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", text)
+    if match is None:
+        return None
+    height, width = int(match[1]), int(match[2])
+    return (height, width) if min(height, width) >= 16 and max(height, width) <= 1024 else None

@@ -1,0 +1,85 @@
+"""What people see of a training run. In: its result. Out: artifacts in MLflow, a report page, a registered bundle."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from fashion_ray import tracking
+from fashion_ray.pages import plots
+from fashion_ray.pages.training_report import training_report
+from fashion_ray.snapshots import Snapshot
+from fashion_ray.storage import Store
+from fashion_ray.training.run import TrainResult
+
+
+def publish(result: TrainResult, store: Store, catalog: Snapshot, run: tracking.TrackedRun, name: str) -> tuple[str, str]:
+    """Log plots, tables, the report and the bundle, and register it; its version in the registry and its alias."""
+    files: dict[str, bytes | str] = {
+        "plots/learning_curves.png": plots.learning_curves(result.history),
+        "tables/history.csv": result.history.to_csv(index=False),
+        "catalog/manifest.json": json.dumps(catalog.manifest, indent=2),
+    }
+    for split, evaluations in result.evaluations.items():
+        for target, evaluation in evaluations.items():
+            files[f"tables/{split}_{target}_per_class.csv"] = evaluation.per_class.to_csv(index=False)
+            if split == "test":
+                files[f"plots/{target}_confusion.png"] = plots.confusion_matrix(evaluation)
+    page = training_report(
+        title=f"Training run {name}",
+        facts=_facts(result, catalog, run, name),
+        evaluations={
+            "test": list(result.evaluations["test"].values()),
+            "validation": list(result.evaluations["validation"].values()),
+        },
+        history=result.history,
+        next_steps=["python jobs/score.py --model challenger (or champion) scores the whole catalog with this model"],
+    )
+    files["training.html"] = page
+    with tempfile.TemporaryDirectory() as temporary:
+        for path, content in files.items():
+            target_file = Path(temporary) / path
+            target_file.parent.mkdir(parents=True, exist_ok=True)
+            target_file.write_bytes(content.encode() if isinstance(content, str) else content)
+        for file, content in result.files.items():
+            (Path(temporary) / "bundle").mkdir(exist_ok=True)
+            (Path(temporary) / "bundle" / file).write_bytes(content)
+        run.folder(temporary, "")
+    store.write_bytes(page.encode(), "reports", name, "training.html")
+    run.tags({"model_version": result.card.model_version, "collapsed": ", ".join(collapsed(result)) or "no"})
+    return tracking.register(run, "bundle", result.card.model_version)
+
+
+def collapsed(result: TrainResult) -> list[str]:
+    """The targets whose head answers one class for nearly everything."""
+    return [target for target, evaluation in result.evaluations["test"].items() if evaluation.collapsed]
+
+
+def summary(result: TrainResult) -> str:
+    """The figures of the test split, a line a target."""
+    lines = ["test split:"]
+    for target, one in result.evaluations["test"].items():
+        lines.append(
+            f"  {target:<16} accuracy {one.accuracy:.4f} [{one.accuracy_low:.4f}, {one.accuracy_high:.4f}], "
+            f"top-3 {one.top3_accuracy:.4f}, weighted F1 {one.weighted_f1:.4f}, macro F1 {one.macro_f1:.4f}, {one.rows} rows, "
+            f"always the commonest {one.majority_share:.4f}"
+        )
+    lines += [f"warning: the head of {target} answers one class for nearly everything" for target in collapsed(result)]
+    return "\n".join(lines)
+
+
+def _facts(result: TrainResult, catalog: Snapshot, run: tracking.TrackedRun, name: str) -> dict[str, str]:
+    card = result.card
+    decoded, scaled = (" x ".join(str(side) for side in size) for size in (card.decoded_size, card.input_size))
+    return {
+        "run": name,
+        "MLflow run": run.run_id,
+        "model version": card.model_version,
+        "trunk": f"{card.backbone}, {card.embedding_dim} dimensions, weights {card.provenance['weights']}",
+        "pictures": f"decoded to {decoded}, scaled to {scaled} (height x width)",
+        "schedule": f"{card.provenance['schedule']}; best epoch {card.provenance['best_epoch']} of {len(result.history)}",
+        "engine": f"{card.provenance['engine']} {card.provenance['precision']}",
+        "catalog snapshot": f"{catalog.name} ({catalog.manifest['rows']} products, {catalog.manifest['source']})",
+        "labels": "drawn at random (control experiment)" if card.provenance["shuffle_labels"] else "the catalog's",
+    }

@@ -1,0 +1,43 @@
+"""How many training workers, and what each gets. In: what the cluster has, as numbers. Out: a plan, as numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fashion_ray.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerPlan:
+    """Data-parallel workers."""
+
+    workers: int
+    cpus_per_worker: float
+    gpus_per_worker: int
+    threads: int
+    """Of a worker's tensor library; workers of a node together never exceed its processors."""
+
+    def resources(self) -> dict[str, float]:
+        """What Ray reserves for a worker."""
+        return {"CPU": self.cpus_per_worker, **({"GPU": self.gpus_per_worker} if self.gpus_per_worker else {})}
+
+
+def plan_workers(asked: int | None, *, cpus: float, gpus: float, nodes: int, cpus_per_node: float) -> WorkerPlan:
+    """One worker a GPU, or one a node without GPUs, unless asked otherwise; the streaming reader keeps a CPU to itself.
+
+    Raises UserError if the cluster cannot hold so many.
+    """
+    workers = asked or (int(gpus) if gpus >= 1 else nodes)
+    if gpus >= 1 and workers > gpus:
+        raise UserError(f"--workers: got {workers}, but the cluster has {int(gpus)} GPUs; expected at most one a GPU")
+    if workers > 4 * cpus:
+        raise UserError(f"--workers: got {workers}, but the cluster has {cpus:g} CPUs; expected at most {int(4 * cpus)}")
+    per_node = -(-workers // nodes)
+    whole = int((cpus_per_node - 1) // per_node)
+    cpus_per_worker = float(whole) if whole >= 1 else max(0.1, round((cpus_per_node - 1) / per_node, 2) or 0.5 / per_node)
+    return WorkerPlan(
+        workers=workers,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=1 if gpus >= 1 else 0,
+        threads=max(1, int(cpus_per_node) // per_node),
+    )

@@ -1,0 +1,47 @@
+"""Fine-tune a network on the catalog and register the bundle: python jobs/train.py"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # inside a submitted job nothing is installed
+
+from fashion_ray import cli, cluster, tracking
+from fashion_ray.config import absolute
+from fashion_ray.models import engines
+from fashion_ray.scoring.score import catalog_of
+from fashion_ray.storage import Store
+from fashion_ray.training import publish
+from fashion_ray.training.options import PRESETS, TrainOptions
+from fashion_ray.training.run import claim, new_name, train
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = cli.parse(TrainOptions, arguments, example="python jobs/train.py --schedule heads:3,top2:5", presets=PRESETS)
+    store = Store(absolute(options.root))
+    catalog = catalog_of(store)
+    store.check_writable()
+    name = options.name or new_name()
+    noted = claim(store, options, catalog, name)
+    tracked = tracking.locate(store)
+    parameters = tracking.flat(options) | {"name": name, "catalog_snapshot": catalog.name}
+    with tracking.run(tracked, "train", parameters, run_id=noted.get("run_id")) as run:
+        store.write_json({**noted, "run_id": run.run_id}, "runs", name, "start", "run.json")
+        print(f"run {name}; if it is interrupted, the same command with --name {name} continues it", flush=True)
+        with cluster.connect(options.address, cpus=options.cpus, dashboard=True) as has:
+            choice = engines.choose(
+                options.engine, options.precision, gpus=has.gpus, cpu_has_bf16=engines.cpu_has_bf16(),
+                has_openvino=engines.openvino_installed(),
+            )  # fmt: skip
+            result = train(options, store, catalog, choice, has, run, name)
+        version, alias = publish.publish(result, store, catalog, run, name)
+    print(publish.summary(result))
+    print(f"model {result.card.model_version} registered as version {version}" + (f" ({alias})" if alias else ""))
+    print("bundle", store.show("models", result.card.model_version))
+    print("report", store.show("reports", name, "training.html"))
+
+
+if __name__ == "__main__":
+    cli.run(main)
