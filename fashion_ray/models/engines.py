@@ -180,6 +180,7 @@ def _graph(network: nn.Module, pixel_shape: tuple[int, int], exported: Path | No
                 Path(temporary) / "graph.bin", exported.with_suffix(".bin")
             )  # the weights first: the .xml says it is whole
             os.replace(Path(temporary) / "graph.xml", exported)
+        return openvino.Core().read_model(str(exported))  # the same graph, to the last bit, as the next process reads
     return graph
 
 

@@ -89,7 +89,7 @@ def fit_temperatures(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor],
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return {target: float(value.detach().exp().clamp(0.05, 20.0)) for target, value in raw.items()}
+    return {target: round(float(value.detach().exp().clamp(0.05, 20.0)), 3) for target, value in raw.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,6 +52,8 @@ _STYLE: dict[Any, Any] = {
     "axes.titlelocation": "left",
     "axes.titlesize": 11.0,
     "axes.titleweight": "bold",
+    "figure.constrained_layout.h_pad": 0.07,
+    "figure.constrained_layout.w_pad": 0.1,
     "figure.facecolor": "white",
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],
@@ -119,8 +121,8 @@ def learning_curves(history: pd.DataFrame) -> bytes:
         low, high = accuracy.get_ylim()
         accuracy.set_ylim(max(low, -0.01), min(high, 1.01))
         accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
-        loss.plot([], [], color=INK, linestyle="-", label="validation")
-        loss.plot([], [], color=INK, linestyle="--", label="training")
+        for line, fill, label in (("-", INK, "validation"), ("--", "white", "training")):
+            loss.plot([], [], color=INK, linestyle=line, marker="o", markersize=4, markerfacecolor=fill, label=label)
         for axes, title in ((loss, "Loss"), (accuracy, "Accuracy")):
             axes.set_title(title, pad=8 + _mark_stages(axes, table))
             axes.set_xlabel("epoch")
@@ -170,8 +172,9 @@ def confusion_matrix(evaluation: TargetEvaluation, *, most: int = 40) -> bytes:
     """Where each true class went: colour is the share of its row, the number (up to 12 classes) the count."""
     view = confusion_view(evaluation, most=most)
     few = len(view.columns) <= 12
-    cell_in = 0.52 if few else 0.2
-    labels_in = 0.4 + 0.075 * max(len(short(name)) for name in view.columns)
+    cell_in = 0.52 if few else 0.175
+    row_names, column_names = [short(name, 24) for name in view.rows], [short(name, 24) for name in view.columns]
+    labels_in = 0.4 + 0.07 * max(len(name) for name in column_names)
     width_in = labels_in + cell_in * len(view.columns) + 1.1
     height_in = labels_in + cell_in * len(view.rows) + 0.6
 
@@ -180,8 +183,8 @@ def confusion_matrix(evaluation: TargetEvaluation, *, most: int = 40) -> bytes:
         share = view.counts / view.counts.sum(axis=1, keepdims=True)
         # The square root makes a confusion of 2% visible next to a diagonal of 95%.
         image = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0.0, 1.0), aspect="equal")
-        axes.set_xticks(range(len(view.columns)), [short(name) for name in view.columns], rotation=90)
-        axes.set_yticks(range(len(view.rows)), [short(name) for name in view.rows])
+        axes.set_xticks(range(len(view.columns)), column_names, rotation=90)
+        axes.set_yticks(range(len(view.rows)), row_names)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set_xticks(np.arange(len(view.columns) + 1) - 0.5, minor=True)
@@ -192,7 +195,7 @@ def confusion_matrix(evaluation: TargetEvaluation, *, most: int = 40) -> bytes:
         axes.set_title("Confusion matrix")
         if few:
             _write_counts(axes, view.counts, share)
-        bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 3.0 / (cell_in * len(view.rows))), aspect=16, pad=0.02)
+        bar = figure.colorbar(image, ax=axes, shrink=min(0.7, 3.0 / (cell_in * len(view.rows))), aspect=16, pad=0.02)
         bar.set_ticks([0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0], labels=["0", "1%", "5%", "10%", "25%", "50%", "100%"])
         bar.minorticks_off()
         bar.set_label("share of the true class")
@@ -272,12 +275,12 @@ def _curve(axes: Axes, table: pd.DataFrame, column: str, colour: str, line: str,
     if column not in table.columns:
         return
     points = table[["epoch", column]].dropna()
-    # Markers make a single epoch visible; among many they would hide the line.
-    size = 4 if len(points) <= 30 else 0
-    fill = colour if line == "-" else "white"
+    # Markers make a single epoch visible and targets of one colour distinct; on every one of many epochs they would
+    # hide the line.
+    every = max(1, len(points) // 15)
     axes.plot(
-        points["epoch"], points[column], color=colour, linestyle=line, linewidth=1.6, marker=marker, markersize=size,
-        markerfacecolor=fill,
+        points["epoch"], points[column], color=colour, linestyle=line, linewidth=1.6, marker=marker, markersize=4,
+        markevery=every, markerfacecolor=colour if line == "-" else "white",
     )  # fmt: skip
 
 
@@ -287,18 +290,21 @@ def _mark_stages(axes: Axes, table: pd.DataFrame) -> float:
     first_epochs = [float(table.loc[start, "epoch"]) for start in starts]
     ends = [*first_epochs[1:], float(table["epoch"].max()) + 1.0]
     names = [short(str(table.loc[start, "stage"]), 16) for start in starts]
-    points_per_epoch = 290.0 / (ends[-1] - first_epochs[0])
-    crowded = any(
-        5.0 * len(name) > points_per_epoch * (end - start) for name, start, end in zip(names, first_epochs, ends, strict=True)
-    )
-    for number, (name, start, end) in enumerate(zip(names, first_epochs, ends, strict=True)):
+    # A panel is about 290 points wide, a character 5 and a line 12.
+    epochs_per_point = (ends[-1] - first_epochs[0]) / 290.0
+    spans = list(zip(names, first_epochs, ends, strict=True))
+    crowded = any(5.0 * len(name) * epochs_per_point > end - start for name, start, end in spans)
+    place = -np.inf
+    for number, (name, start, end) in enumerate(spans):
         if number:
             axes.axvline(start - 0.5, color="#8c959f", linewidth=0.8)
+        # Names of short stages stand upright, side by side, pushed right where they would overlap.
+        place = max((start + end) / 2 - 0.5, place + 12.0 * epochs_per_point if crowded else -np.inf)
         axes.text(
-            (start + end) / 2 - 0.5, 1.01, name, transform=axes.get_xaxis_transform(), fontsize=8, color="#57606a",
-            ha="left" if crowded else "center", va="bottom", rotation=40 if crowded else 0,
+            place, 1.01, name, transform=axes.get_xaxis_transform(), fontsize=8, color="#57606a", ha="center",
+            va="bottom", rotation=90 if crowded else 0,
         )  # fmt: skip
-    return 14.0 + (3.2 * max(len(name) for name in names) if crowded else 0.0)
+    return 5.2 * max(len(name) for name in names) if crowded else 14.0
 
 
 def _write_counts(axes: Axes, counts: np.ndarray[Any, Any], share: np.ndarray[Any, Any]) -> None:

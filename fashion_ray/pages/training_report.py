@@ -1,15 +1,20 @@
-"""The page of a training run. In: plain tables and evaluations. Out: one self-contained HTML page."""
+"""The page of a training run. In: evaluations, the history of epochs, facts. Out: one self-contained HTML page."""
 
 from __future__ import annotations
 
 import base64
+import struct
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from fashion_ray.pages import plots
 from fashion_ray.training.evaluation import TargetEvaluation
+
+MOST_CONFUSIONS = 8
 
 
 def training_report(
@@ -22,39 +27,141 @@ def training_report(
     warnings: Sequence[str] = (),
     next_steps: Sequence[str] = (),
 ) -> str:
-    """The page: figures of each split, learning curves, and for each target of the first split its confusion and classes.
+    """The figures of every split, the learning curves, and each target's classes on the first split that has it.
 
-    `reliability` is a reliability diagram (PNG) by target. Everything from outside is escaped; nothing is fetched.
+    `evaluations` goes from a split's name to its targets, the most telling split first. `history` is as in
+    `plots.learning_curves`. `reliability` has a PNG by target. Warnings about heads that learned nothing are added from
+    the evaluations. Everything from outside is escaped, except that `backticks` in warnings and next steps set code;
+    the page fetches nothing. Raises ValueError if there is no evaluation or a picture belongs to no target.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fashion_ray.pages"), autoescape=True, undefined=jinja2.StrictUndefined
+    pictures = dict(reliability or {})
+    chosen: dict[str, tuple[str, TargetEvaluation]] = {}
+    for split, ones in evaluations.items():
+        for one in ones:
+            chosen.setdefault(one.target, (split, one))
+    if not chosen:
+        raise ValueError(
+            f"got the splits {list(evaluations)} without an evaluation, expected one at least. Evaluate a split that has labels"
+        )
+    if unknown := sorted(set(pictures) - set(chosen)):
+        raise ValueError(
+            f"got reliability diagrams for {unknown}, expected only evaluated targets: {list(chosen)}. Name them by target"
+        )
+    found = [warning for split, ones in evaluations.items() for one in ones for warning in warnings_about(split, one)]
+    return (
+        _environment()
+        .get_template("training_report.html.j2")
+        .render(
+            title=title,
+            facts=facts,
+            warnings=[*warnings, *found],
+            next_steps=next_steps,
+            evaluations=evaluations,
+            anchors={target: f"target-{number}" for number, target in enumerate(chosen, start=1)},
+            curves=_picture(plots.learning_curves(history)),
+            epochs=_epochs(history),
+            sections=[_section(split, one, pictures.get(target)) for target, (split, one) in chosen.items()],
+        )
     )
-    first = next(iter(evaluations.values()), [])
-    collapsed = [
-        f"The head of {one.target} answers one class for at least 90% of the {split} rows, which it is not."
-        for split, ones in evaluations.items()
-        for one in ones
-        if one.collapsed
+
+
+def warnings_about(split: str, evaluation: TargetEvaluation) -> list[str]:
+    """What a reader must know before trusting the head of this target: it collapsed, or does not beat a constant."""
+    table = evaluation.per_class
+    favourite = table.iloc[int(table["predicted"].to_numpy().argmax())]
+    if evaluation.collapsed:
+        return [
+            f"{evaluation.target}: the head has collapsed. {favourite['predicted'] / evaluation.rows:.0%} of its answers "
+            f"on the {split} split are “{favourite['class']}”, which is right for {favourite['support'] / evaluation.rows:.0%} "
+            "of the rows. Do not use it; look at the learning curves, then train longer or with a lower learning rate."
+        ]
+    if (table["support"] > 0).sum() >= 2 and evaluation.accuracy <= evaluation.majority_share:
+        return [
+            f"{evaluation.target}: no better than a constant. Always answering “{table['class'].iloc[0]}” would be right on "
+            f"{evaluation.majority_share:.1%} of the {split} split, the model is on {evaluation.accuracy:.1%}."
+        ]
+    return []
+
+
+def _section(split: str, evaluation: TargetEvaluation, reliability: bytes | None) -> dict[str, Any]:
+    occurring = evaluation.per_class[evaluation.per_class["support"] > 0]
+    return {
+        "split": split,
+        "evaluation": evaluation,
+        "commonest": occurring["class"].iloc[0],
+        "class_count": len(occurring),
+        "never_right": occurring.loc[occurring["recall"] == 0, "class"].tolist(),
+        "confusion": _picture(plots.confusion_matrix(evaluation)),
+        "recall": _picture(plots.class_recall_bars(evaluation)),
+        "reliability": _picture(reliability) if reliability is not None else None,
+        "confusions": _confusions(evaluation),
+        "per_class": evaluation.per_class.to_dict("records"),
+    }
+
+
+def _confusions(evaluation: TargetEvaluation) -> list[dict[str, Any]]:
+    """The most frequent mistakes, by count and then in the order of the classes."""
+    wrong = evaluation.confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    support = wrong.sum(axis=1) + np.diag(evaluation.confusion)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSIONS]
+    pairs = [divmod(int(place), len(evaluation.classes)) for place in order]
+    return [
+        {
+            "truth": evaluation.classes[row],
+            "answer": evaluation.classes[column],
+            "rows": int(wrong[row, column]),
+            "share": wrong[row, column] / support[row],
+        }
+        for row, column in pairs
+        if wrong[row, column]
     ]
-    return environment.get_template("training_report.html.j2").render(
-        title=title,
-        facts=facts,
-        warnings=[*warnings, *collapsed],
-        next_steps=next_steps,
-        evaluations=evaluations,
-        curves=_inline(plots.learning_curves(history)),
-        sections=[
-            {
-                "evaluation": one,
-                "confusion": _inline(plots.confusion_matrix(one)),
-                "recall": _inline(plots.class_recall_bars(one)),
-                "reliability": _inline(reliability[one.target]) if reliability and one.target in reliability else None,
-                "classes": one.per_class.to_dict("records"),
-            }
-            for one in first
-        ],
+
+
+def _epochs(history: pd.DataFrame) -> dict[str, Any]:
+    accuracies = [str(name) for name in history.columns if str(name).startswith("validation_accuracy/")]
+    speed = history["images_per_second"] if "images_per_second" in history.columns else pd.Series(dtype=float)
+    return {
+        "rows": history.sort_values("epoch").to_dict("records"),
+        "accuracies": accuracies,
+        "targets": [name.partition("/")[2] for name in accuracies],
+        "stages": history["stage"].nunique(),
+        "median_images_per_second": float(speed.median()) if speed.notna().any() else None,
+    }
+
+
+def _picture(png: bytes) -> dict[str, Any]:
+    """A PNG as a data URI, with the size in CSS pixels at which its text is meant to be read."""
+    if png[:8] != b"\x89PNG\r\n\x1a\n":
+        raise ValueError(f"got a picture that begins with {png[:8]!r}, expected PNG bytes. Pass what pages.plots returns")
+    width, height = (round(pixels * 100 / plots.DPI) for pixels in struct.unpack(">II", png[16:24]))
+    return {"uri": "data:image/png;base64," + base64.b64encode(png).decode(), "width": width, "height": height}
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fashion_ray.pages"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    environment.filters["percent"] = _percent
+    environment.filters["number"] = _number
+    # Odd pieces stood between backticks. A lone backtick opens nothing.
+    environment.filters["pieces"] = lambda text: text.split("`") if text.count("`") % 2 == 0 else [text]
+    return environment
 
 
-def _inline(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def _percent(share: float, digits: int = 1) -> str:
+    """A share as text that says 100% or 0% only if it is."""
+    if np.isnan(share):
+        return "n/a"
+    text, least = f"{share:.{digits}%}", 10.0 ** -(digits + 2)
+    if share < 1 and text == f"{1:.{digits}%}":
+        return f">{1 - least:.{digits}%}"
+    return f"<{least:.{digits}%}" if share > 0 and text == f"{0:.{digits}%}" else text
+
+
+def _number(value: float, digits: int = 0) -> str:
+    return "n/a" if pd.isna(value) else f"{value:,.{digits}f}"

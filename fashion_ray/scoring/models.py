@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from fashion_ray import tracking
 from fashion_ray.config import absolute, is_uri
 from fashion_ray.errors import UserError
 from fashion_ray.models import bundle
-from fashion_ray.models.bundle import Card
-from fashion_ray.scoring.inference import card_of, read_bundle
+from fashion_ray.scoring.inference import ResolvedModel, card_of, read_bundle
 from fashion_ray.storage import Store
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResolvedModel:
-    """A bundle in memory, so that workers need neither the registry nor its folder."""
-
-    name: str
-    files: dict[str, bytes]
-    card: Card
 
 
 def resolve(model: str, store: Store, tracked: tracking.Tracking) -> ResolvedModel:

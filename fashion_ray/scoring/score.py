@@ -24,8 +24,7 @@ from fashion_ray.catalog.pictures import DECODER_VERSION
 from fashion_ray.catalog.reading import read
 from fashion_ray.errors import ReconciliationError, UserError
 from fashion_ray.models.engines import EngineChoice
-from fashion_ray.scoring.inference import Inference
-from fashion_ray.scoring.models import ResolvedModel
+from fashion_ray.scoring.inference import Inference, ResolvedModel
 from fashion_ray.scoring.plan import plan_engines
 from fashion_ray.scoring.rows import quarantined, score_rows
 from fashion_ray.snapshots import Snapshot

@@ -8,8 +8,7 @@ from fashion_ray.catalog.pictures import MAX_BYTES, BadPicture, open_rgb
 from fashion_ray.errors import UserError
 from fashion_ray.models import taxonomy
 from fashion_ray.models.engines import EngineChoice
-from fashion_ray.scoring.inference import Inference
-from fashion_ray.scoring.models import ResolvedModel
+from fashion_ray.scoring.inference import Inference, ResolvedModel
 
 
 def score_picture(

@@ -47,13 +47,13 @@ class TrainOptions(JobOptions):
     dropout: float = 0.3
     """Dropout in the heads."""
 
-    schedule: str = "heads:8,top1:10"
+    schedule: str = "heads:4,top1:8"
     """What learns when: stages of heads:EPOCHS, topN:EPOCHS (the last N blocks too), all:EPOCHS."""
 
     batch_size: int = 64
     """Rows a step, over all workers."""
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     """Of the heads and the last block; earlier blocks learn more slowly."""
 
     heads_learning_rate: float = 3e-3

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 WEIGHTS, OPTIMIZER, PROGRESS = "weights.safetensors", "optimizer.pt", "progress.json"
 ENGINE_BATCH = 64
+HEADS_VIEWS = 2
+"""Views of the embeddings that heads alone are trained on: they gain little from more, and each costs a pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +89,11 @@ def train_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(settings.threads)
     worker = Worker(settings)
     worker.restore()
-    while worker.progress.stage < len(settings.stages):
-        worker.run_stage()
+    for number, stage in enumerate(settings.stages):
+        if number == worker.progress.stage:
+            if not worker.finished(stage):
+                worker.run_stage(stage)
+            worker.progress.stage, worker.progress.epoch = number + 1, 0
 
 
 class Worker:
@@ -119,9 +124,17 @@ class Worker:
             self.progress = Progress(**json.loads((Path(folder) / PROGRESS).read_text()))
         self._say("continuing after epoch %d", len(self.progress.rows()))
 
-    def run_stage(self) -> None:
+    def finished(self, stage: Stage) -> bool:
+        """Whether the current stage had all of its epochs, or ends early since none was better for a while."""
+        scores = [row["score"] for row in self.progress.rows()[len(self.progress.rows()) - self.progress.epoch :]]
+        early = should_stop(scores, self.settings.patience)
+        if early and self.progress.epoch < stage.epochs:
+            self._say("stage %s ends early: no better score in %d epochs", stage.name, self.settings.patience)
+        return early or self.progress.epoch >= stage.epochs
+
+    def run_stage(self, stage: Stage) -> None:
         """Finish the current stage, from the epoch that progress says."""
-        settings, stage = self.settings, self.settings.stages[self.progress.stage]
+        settings = self.settings
         cached = settings.cached_views > 0 and stage.trainable < len(self.network.trunk.blocks)
         batch_size = max(2, settings.batch_size // self.world)
         train, validation = self._cached(stage) if cached else (None, None)
@@ -144,7 +157,7 @@ class Worker:
             stage.name, f"{learning:,}", f"{total:,}", "".join(f", {name}" for name in reversed(opened)),
             "cached activations" if cached else "pictures",
         )  # fmt: skip
-        while self.progress.epoch < stage.epochs:
+        while not self.finished(stage):
             epoch = self.progress.epoch
             number = len(self.progress.rows())
             generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number * 1009 + self.rank)
@@ -155,12 +168,6 @@ class Worker:
             held_out = validation.in_order(256) if validation is not None else self._held_out()
             metrics |= loop.evaluate(held_out)
             self._finish_epoch(stage, metrics)
-            scores = [row["score"] for row in self.progress.rows() if row["stage"] == stage.name]
-            if should_stop(scores, settings.patience) and self.progress.epoch < stage.epochs:
-                self._say("stage %s ends early: no better score in %d epochs", stage.name, settings.patience)
-                break
-        self.progress.stage += 1
-        self.progress.epoch = 0
 
     def _finish_epoch(self, stage: Stage, metrics: dict[str, float]) -> None:
         self.progress.epoch += 1
@@ -193,7 +200,8 @@ class Worker:
         size = settings.card.decoded_size
         engine = None
         found = []
-        for split, views in (("train", min(settings.cached_views, stage.epochs)), ("validation", 1)):
+        most = settings.cached_views if stage.trainable else HEADS_VIEWS
+        for split, views in (("train", min(settings.cached_views, stage.epochs, most)), ("validation", 1)):
             place = folder / fingerprint(*key, split, views, settings.seed, settings.shift)
             cached = activations.load(place)
             if cached is None:
