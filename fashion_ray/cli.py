@@ -51,16 +51,17 @@ def parse(
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UserError(_plain(errors.getvalue()) + " (see --help)") from None
+        raise _user_error(stop) or UserError(_plain(errors.getvalue()) + " (see --help)") from None
 
 
 def _preset_name(arguments: Sequence[str]) -> str | None:
+    name = None
     for position, argument in enumerate(arguments):
         if argument.startswith("--preset="):
-            return argument.split("=", 1)[1]
-        if argument == "--preset" and position + 1 < len(arguments):
-            return arguments[position + 1]
-    return None
+            name = argument.split("=", 1)[1]
+        elif argument == "--preset" and position + 1 < len(arguments):
+            name = arguments[position + 1]
+    return name
 
 
 def _plain(boxed: str) -> str:
@@ -82,13 +83,15 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
         _last_words(f"refused: {refusal}")
         status = 3
     except KeyboardInterrupt:
-        _last_words("error: interrupted; nothing was published. Run the same command again")
+        _last_words(
+            "error: interrupted; nothing was published. The same command again goes on; training needs the --name it printed"
+        )
         status = 130
     except Exception as error:
         user_error = _user_error(error)
         if user_error is None:
             raise
-        _last_words(f"error: {user_error}")
+        _last_words("error: " + " ".join(str(user_error).split()))
         status = 2
     sys.exit(status)
 
@@ -110,5 +113,6 @@ def _user_error(error: BaseException | None) -> UserError | None:
             cause = getattr(error, "cause", None)
             return cause if isinstance(cause, UserError) else error
         seen.add(id(error))
-        error = getattr(error, "cause", None) or error.__cause__ or error.__context__
+        cause = getattr(error, "cause", None)
+        error = cause if isinstance(cause, BaseException) else error.__cause__ or error.__context__
     return None

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,13 +40,14 @@ def connect(address: str | None, *, cpus: int | None = None, dashboard: bool = F
     """
     joins = address or os.environ.get("RAY_ADDRESS") or ("auto" if inside_submitted_job() else None)
     _quiet()
+    at_termination = signal.getsignal(signal.SIGTERM)
     if joins:
         try:
             ray.init(address=joins, log_to_driver=True, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError) as error:
+        except (ConnectionError, ValueError, ray.exceptions.AuthenticationError) as error:
             raise UserError(
-                f"--address: no Ray cluster at {joins!r} ({str(error).splitlines()[0]}); start one with `ray start --head`, "
-                "or leave --address and RAY_ADDRESS out to use this machine alone"
+                f"--address: no Ray cluster at {joins!r} ({str(error).splitlines()[0]}); start one with `ray start --head` "
+                "(RAY_AUTH_MODE=token for both), or leave --address and RAY_ADDRESS out to use this machine alone"
             ) from error
     else:
         ray.init(
@@ -54,6 +57,8 @@ def connect(address: str | None, *, cpus: int | None = None, dashboard: bool = F
             logging_level=logging.ERROR,
             log_to_driver=True,
         )
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, at_termination)  # ray.init puts its own handler there, which aborts the process
     # Jobs report their own progress in lines that a log can keep.
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -77,5 +82,6 @@ def resources() -> Resources:
 
 def _quiet() -> None:
     """Settings that small machines need, unless the user made other ones (see docs of Ray Data and Ray Train)."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

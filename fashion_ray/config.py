@@ -46,6 +46,11 @@ def is_uri(location: str) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]*://", location) is not None
 
 
+def without_password(text: str) -> str:
+    """The text with the user and password of every URI in it left out: for logs, manifests and MLflow."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+
+
 def absolute(location: str, *, option: str = "--root") -> str:
     """Return a location that means the same in every process; a relative path is taken from the working directory.
 

@@ -65,9 +65,11 @@ def publish(store: Store, table: str, name: str, manifest: dict[str, Any], *, ba
     sequence = (base.sequence if base else 0) + 1
     folder = f"snapshots/{name}"
     sealed = {**manifest, "table": table, "snapshot": name, "published_at": now()}
-    store.write_json(sealed, table, folder, MANIFEST)
     entry = {"snapshot": folder, "sequence": sequence, "published_at": sealed["published_at"]}
-    if not store.create_bytes(to_json(entry), table, "log", f"{sequence:08d}.json"):
+    taken = store.exists(table, "log", f"{sequence:08d}.json")
+    if not taken:
+        store.write_json(sealed, table, folder, MANIFEST)
+    if taken or not store.create_bytes(to_json(entry), table, "log", f"{sequence:08d}.json"):
         raise ConflictError(
             f"{table}: another run published snapshot {sequence} while this one was at work, so this one was not "
             "published; run the same command again to build on the newer one"
@@ -78,16 +80,16 @@ def publish(store: Store, table: str, name: str, manifest: dict[str, Any], *, ba
 
 def repair_pointer(store: Store, table: str) -> None:
     """Rewrite CURRENT.json from the log, as after a run that died between its commit and its pointer."""
-    entries = _log(store, table)
-    if not entries:
-        return
-    commit = store.read_json(table, "log", entries[-1])
-    try:
-        pointer = store.read_json(table, "CURRENT.json")
-    except FileNotFoundError:
-        pointer = {}
-    if pointer != commit:
-        store.write_json(commit, table, "CURRENT.json")
+    seen: list[str] = []
+    while (entries := _log(store, table)) != seen:  # another run may commit while the pointer is written
+        commit = store.read_json(table, "log", entries[-1])
+        try:
+            pointer = store.read_json(table, "CURRENT.json")
+        except (FileNotFoundError, ValueError):
+            pointer = {}
+        if pointer != commit:
+            store.write_json(commit, table, "CURRENT.json")
+        seen = entries
 
 
 def file_entry(name: str, content_sha256: str, rows: int, size_bytes: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from fashion_ray import __version__
+from fashion_ray.config import without_password
 from fashion_ray.errors import UserError
 from fashion_ray.storage import Store
 
@@ -56,7 +57,7 @@ class TrackedRun:
 
     def parameters(self, values: Mapping[str, object]) -> None:
         """Log flat parameters; logged again under the same run they must be the same. Secrets in URIs are blanked."""
-        params = [Param(key, redact(str(value))[:6000]) for key, value in sorted(values.items())]
+        params = [Param(key, without_password(str(value))[:6000]) for key, value in sorted(values.items())]
         self.tracking.client().log_batch(self.run_id, params=params)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
@@ -68,7 +69,9 @@ class TrackedRun:
 
     def tags(self, values: Mapping[str, object]) -> None:
         """Set tags."""
-        self.tracking.client().log_batch(self.run_id, tags=[RunTag(key, redact(str(value))) for key, value in values.items()])
+        self.tracking.client().log_batch(
+            self.run_id, tags=[RunTag(key, without_password(str(value))) for key, value in values.items()]
+        )
 
     def file(self, content: bytes | str, path: str) -> None:
         """Log an artifact under a path such as `plots/curves.png`."""
@@ -85,6 +88,7 @@ class TrackedRun:
 
 def locate(store: Store) -> Tracking:
     """The tracking store of a root, made ready for use. Raises UserError for a remote root without a server."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     uri = os.environ.get(URI_VARIABLE)
     if uri:
         tracking = Tracking(uri, None)
@@ -184,11 +188,6 @@ def known_models(tracking: Tracking) -> list[str]:
         return []
     versions = [str(found.version) for found in client.search_model_versions(f"name='{MODEL}'")]
     return [*sorted(registered.aliases), *sorted(versions, key=int)]
-
-
-def redact(text: str) -> str:
-    """The text with passwords in URIs blanked."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
 
 
 def _by_alias(client: MlflowClient, alias: str) -> str | None:

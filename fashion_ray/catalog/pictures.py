@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import imagehash
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 DECODER_VERSION = "1"
 """Goes into every score key: raise it when the same bytes give other pixels."""
@@ -33,6 +33,13 @@ class BadPicture(ValueError):
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+"""What each orientation of the EXIF standard asks for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +79,7 @@ def open_rgb(content: bytes) -> Image.Image:
         raise BadPicture("too_small", f"{picture.width} x {picture.height} pixels, at least {MIN_SIDE} a side")
     try:
         picture.load()
-        return _to_rgb(ImageOps.exif_transpose(picture))
+        return _to_rgb(_upright(picture))
     except (
         OSError,
         SyntaxError,
@@ -115,8 +122,18 @@ def decode_many(contents: list[bytes], height: int, width: int) -> tuple[np.ndar
     return pixels, bad
 
 
+def _upright(picture: Image.Image) -> Image.Image:
+    """The picture as its orientation tag wants it; the other tags, damaged or not, are left unread."""
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation)
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
+        return picture
+    turn = TURNS.get(orientation) if isinstance(orientation, int) else None
+    return picture if turn is None else picture.transpose(turn)
+
+
 def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode == "RGB":
+    if picture.mode == "RGB" and "transparency" not in picture.info:
         return picture
     if picture.mode.startswith("I;16") or picture.mode == "I":
         return Image.fromarray((np.asarray(picture).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
@@ -132,7 +149,8 @@ def _decode_plain_jpeg(content: bytes, height: int, width: int) -> np.ndarray | 
 
     torchvision's decoder and Pillow's are the same libjpeg-turbo, so the pixels are the same, in a third of the time.
     """
-    if jpeg_shape(content) != (height, width, 3) or b"Exif\0\0" in content[:65536] or content[-2:] != b"\xff\xd9":
+    turned = b"Exif\0\0" in content or b"Orientation" in content  # EXIF or XMP, wherever it stands
+    if jpeg_shape(content) != (height, width, 3) or turned or content[-2:] != b"\xff\xd9":
         return None
     import torch  # not needed where pictures are only inspected, and slow to import
     from torchvision.io import ImageReadMode, decode_jpeg
@@ -141,6 +159,8 @@ def _decode_plain_jpeg(content: bytes, height: int, width: int) -> np.ndarray | 
         pixels = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode=ImageReadMode.RGB)
     except RuntimeError:
         return None  # let Pillow say what is wrong
+    if pixels.shape != (3, height, width):
+        return None  # its header is not where a plain one is
     return np.asarray(pixels.permute(1, 2, 0))
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,10 +20,13 @@ import pyarrow as pa
 from fashion_ray.catalog import styles
 from fashion_ray.catalog.demo import DemoFeed
 from fashion_ray.catalog.pictures import MAX_BYTES, BadPicture
-from fashion_ray.config import absolute
+from fashion_ray.config import absolute, without_password
 from fashion_ray.errors import UserError
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError)
+"""What a damaged entry of a zip raises, by its method of compression; bzip2 raises OSError."""
+
 LAYOUT = "a zip or a folder with styles.csv and images/<id>.jpg"
 
 
@@ -74,7 +79,7 @@ class ZipSource:
 
     @property
     def name(self) -> str:
-        return self.location
+        return without_password(self.location)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
@@ -98,7 +103,9 @@ class ZipSource:
                 continue
             try:
                 yield archive.read(locator)
-            except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+            except UNREADABLE as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise  # the storage failed, not the picture
                 yield BadPicture("truncated", f"in the zip: {error}")
 
 
@@ -110,7 +117,7 @@ class FolderSource:
 
     @property
     def name(self) -> str:
-        return self.location
+        return without_password(self.location)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()

@@ -118,4 +118,12 @@ def _records(text: str) -> Iterator[tuple[int, list[str]]]:
     for number, line in enumerate(io.StringIO(text, newline=None), start=1):
         line = line.rstrip("\n").replace("\0", "")
         if line.strip():
-            yield number, next(csv.reader([line]))
+            yield number, _cells(line)
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a line; none if a cell is longer than csv takes (131072 characters)."""
+    try:
+        return next(csv.reader([line]))
+    except csv.Error:
+        return []

@@ -74,8 +74,9 @@ def build(name: str, source: str) -> Trunk:
         weights.load_in_order(whole, weights.packaged(name), source=weights.PACKAGES[name].package)
     elif source not in ("pretrained", "none"):
         weights.load_in_order(whole, weights.from_location(source), source=source)
-    _check_blocks(whole, blocks, name)
-    return Trunk(spec, [block for _, block in blocks], [label for label, _ in blocks])
+    trunk = Trunk(spec, [block for _, block in blocks], [label for label, _ in blocks])
+    _check_blocks(whole, trunk)
+    return trunk
 
 
 def skeleton(name: str) -> Trunk:
@@ -99,6 +100,8 @@ def _timm(name: str, pretrained: bool) -> tuple[nn.Module, list[tuple[str, nn.Mo
     known = name if name not in weights.PACKAGES else f"tf_{name}"
     try:
         whole = timm.create_model(known, pretrained=pretrained, num_classes=0, global_pool="")
+    except (AssertionError, TypeError) as error:  # networks without a pooling that could be left out
+        raise UserError(_no_blocks(name)) from error
     except Exception as error:
         if not pretrained:
             raise
@@ -133,7 +136,16 @@ def _torchvision(name: str, pretrained: bool) -> tuple[nn.Module, list[tuple[str
     blocks = _join_ends(blocks)
     with torch.no_grad():
         dim = int(whole.eval()(torch.zeros(1, 3, 128, 128)).shape[1])
-    return whole, blocks, TrunkSpec(name=name, embedding_dim=dim, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    mean, std = _torchvision_scaling(name)
+    return whole, blocks, TrunkSpec(name=name, embedding_dim=dim, mean=mean, std=std)
+
+
+def _torchvision_scaling(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and standard deviation that a network's weights were trained with."""
+    if name == "inception_v3":
+        return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # its own rescaling of pictures is left out
+    used = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    return tuple(used.mean), tuple(used.std)
 
 
 def _torchvision_families() -> list[str]:
@@ -196,23 +208,28 @@ def _one(parts: list[tuple[str, nn.Module]]) -> tuple[str, nn.Module]:
     return ("+".join(label for label, _ in parts), nn.Sequential(*(part for _, part in parts)))
 
 
-def _check_blocks(whole: nn.Module, blocks: list[tuple[str, nn.Module]], name: str) -> None:
+def _check_blocks(whole: nn.Module, trunk: Trunk) -> None:
+    """Raise UserError unless the blocks compute what the network computes, in channels first."""
     probe = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     whole.eval()
     with torch.no_grad():
         try:
             expected = whole(probe)
-            got = probe
-            for _, block in blocks:
-                got = block(got)
-            same = expected.shape == got.shape and torch.allclose(expected, got, atol=1e-4)
-        except (RuntimeError, TypeError, NotImplementedError, AssertionError):
+            got = trunk.lower(probe, 0)
+            tolerance = 1e-4 * float(expected.abs().max())
+            same = expected.shape == got.shape and bool(((expected - got).abs() <= tolerance).all())
+            same = same and expected.shape[1] == trunk.spec.embedding_dim
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, AssertionError):
             same = False
     if not same:
-        raise UserError(
-            f"--backbone: {name} cannot be taken apart into blocks that run one after the other; expected a convolutional "
-            "network such as efficientnet_lite0, resnet50, mobilenet_v2, vgg16, convnext_tiny"
-        )
+        raise UserError(_no_blocks(trunk.spec.name))
+
+
+def _no_blocks(name: str) -> str:
+    return (
+        f"--backbone: {name} cannot be taken apart into blocks that run one after the other; expected a convolutional "
+        "network such as efficientnet_lite0, resnet50, mobilenet_v2, vgg16, convnext_tiny"
+    )
 
 
 def _no_download(name: str, where: str, error: Exception) -> str:

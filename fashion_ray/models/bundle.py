@@ -97,6 +97,8 @@ def read_card(content: bytes, *, name: str) -> Card:
         for key in ("mean", "std", "decoded_size", "input_size", "levels"):
             values[key] = tuple(values[key])
         values["paths"] = tuple(tuple(path) for path in values["paths"])
+        if not isinstance(values["classes"], dict):
+            raise ValueError("`classes` is no object")
         return Card(**values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"bundle {name}: {CARD} cannot be read ({error}); expected one that jobs/train.py wrote") from error
@@ -109,13 +111,16 @@ def load(files: Mapping[str, bytes], *, name: str) -> tuple[Card, Network]:
         weights = safetensors.torch.load(files[WEIGHTS])
     except Exception as error:
         raise UserError(f"bundle {name}: {WEIGHTS} cannot be read ({error}); expected safetensors") from error
-    if seal(card, weights).model_version != card.model_version:
+    if seal(card, weights) != card:
         raise UserError(
             f"bundle {name}: its weights or inference fields are not those of version {card.model_version}; it was changed or "
             "damaged since it was trained. Train it again or restore it"
         )
     network = empty_network(card)
-    network.load_state_dict(weights)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"bundle {name}: {WEIGHTS} does not fit the network that {CARD} describes ({error})") from error
     return card, network.eval()
 
 

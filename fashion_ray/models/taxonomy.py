@@ -72,8 +72,11 @@ def fit_temperatures(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor],
 
     Labels are class indices, negative where there is none. A target without labels keeps 1.
     """
-    raw = {target: torch.zeros(1, requires_grad=True) for target in logits}
-    optimizer = torch.optim.LBFGS(list(raw.values()), lr=0.5, max_iter=60, line_search_fn="strong_wolfe")
+    raw = {target: torch.zeros(1, requires_grad=bool((labels[target] >= 0).any())) for target in logits}
+    fitted = [value for value in raw.values() if value.requires_grad]
+    if not fitted:
+        return dict.fromkeys(logits, 1.0)
+    optimizer = torch.optim.LBFGS(fitted, lr=0.5, max_iter=60, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -81,11 +84,10 @@ def fit_temperatures(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor],
         losses = [
             torch.nn.functional.nll_loss(found[target], labels[target], ignore_index=-1)
             for target in logits
-            if bool((labels[target] >= 0).any())
+            if raw[target].requires_grad
         ]
-        loss = torch.stack([*losses, torch.zeros(())]).sum()
-        if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
+        loss = torch.stack(losses).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
@@ -150,8 +152,13 @@ def columns(target: str, answer: Answer, classes: Sequence[str | None], threshol
 
 
 def review_threshold(probability: np.ndarray, correct: np.ndarray, precision: float) -> float:
-    """The smallest probability above which held-out predictions are right at least as often as `precision`; 1 if never."""
+    """The smallest probability from which held-out predictions are right at least as often as `precision`.
+
+    Equal probabilities stand or fall together. If none will do it is the next number above 1, so that all are reviewed.
+    """
     order = np.argsort(-probability, kind="stable")
+    ordered = probability[order]
     running = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
-    reached = np.nonzero(running >= precision)[0]
-    return float(probability[order][reached[-1]]) if len(reached) else 1.0
+    last_of_equals = np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]
+    reached = np.nonzero((running >= precision) & last_of_equals)[0]
+    return float(ordered[reached[-1]]) if len(reached) else float(np.nextafter(np.float32(1), np.float32(2)))

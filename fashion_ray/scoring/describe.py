@@ -6,10 +6,11 @@ import sys
 
 import pyarrow as pa
 
+from fashion_ray.config import without_password
 from fashion_ray.models.bundle import Card
 from fashion_ray.scoring.score import ScoreResult
 from fashion_ray.storage import Store
-from fashion_ray.tracking import Tracking, redact
+from fashion_ray.tracking import Tracking
 
 EXAMPLES = 3
 
@@ -28,7 +29,7 @@ def describe(result: ScoreResult, store: Store, card: Card, tracked: Tracking) -
     lines += [
         f"scores  {store.show(result.snapshot.folder)}" + (" (unchanged)" if result.already_current else ""),
         f"report  {store.show(*report) if store.exists(*report) else 'none under this root: the model was trained elsewhere'}",
-        f"MLflow  {redact(tracked.uri)}",
+        f"MLflow  {without_password(tracked.uri)}",
     ]
     if tracked.artifacts is not None:
         lines.append(f"open the MLflow UI: {sys.executable} -m mlflow ui --host 127.0.0.1 --backend-store-uri {tracked.uri}")

@@ -6,6 +6,8 @@ node-local cache, one a view, memory-mapped where they are read, so they may be 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import logging
 import shutil
@@ -111,10 +113,15 @@ def fill(
         (temporary / "facts.json").write_text(json.dumps({"rows": rows, "shape": list(shape), "views": views}))
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
-    except BaseException:
-        for file in files:
-            file.close()
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # what is still buffered may not fit either
+            for file in files:
+                file.close()
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise UserError(
+                f"--cache: the disk of {folder.parent} is full; pass --cache on another, or --cached-views 0"
+            ) from error
         raise
     loaded = load(folder)
     assert loaded is not None

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import precision_recall_fscore_support
 
 OTHER = "(other)"
 """Stands for a null prediction ("none of the labels I know"), always last in `classes`. No label may be called so."""
@@ -114,7 +114,9 @@ def evaluate_target(
     correct = true_codes == answer_codes
 
     low, high = wilson_interval(int(correct.sum()), len(kept))
-    confusion = confusion_matrix(true_codes, answer_codes, labels=np.arange(len(classes)))
+    # Not scikit-learn's confusion_matrix, which warns of a single class even if it is told the labels.
+    pairs = np.bincount(true_codes * len(classes) + answer_codes, minlength=len(classes) ** 2)
+    confusion = pairs.reshape(len(classes), len(classes))
     return TargetEvaluation(
         target=target,
         classes=classes,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -68,19 +69,22 @@ class Meters:
     """Loss and accuracy over an epoch, reduced exactly over all workers whatever the order and number of their rows."""
 
     def __init__(self, classes: Mapping[str, int], device: torch.device) -> None:
-        self._loss = MeanMetric(nan_strategy="ignore").to(device)
         self._finite = MeanMetric(nan_strategy="ignore").to(device)
+        self._losses = {target: MeanMetric(nan_strategy="ignore").to(device) for target in classes}
         self._accuracy: dict[str, Metric] = {
             target: MulticlassAccuracy(count, average="micro", ignore_index=-1).to(device) for target, count in classes.items()
         }
 
-    def update(self, loss: Tensor, logits: Sequence[Tensor], labels: Tensor) -> None:
-        """Count a batch; `loss` is its mean."""
-        loss = loss.detach()
-        self._finite.update(loss.isfinite().float())
-        self._loss.update(loss, weight=len(labels))
-        for column, (metric, values) in enumerate(zip(self._accuracy.values(), logits, strict=True)):
-            metric.update(values.detach(), labels[:, column])
+    def update(self, loss: Tensor, logits: Sequence[Tensor], labels: Tensor, *, label_smoothing: float = 0.0) -> None:
+        """Count a batch whose loss was `loss`; a target's mean is over the rows that have a label for it."""
+        self._finite.update(loss.detach().isfinite().float())
+        for column, (target, values) in enumerate(zip(self._accuracy, logits, strict=True)):
+            wanted = labels[:, column]
+            rows = (wanted >= 0).sum()
+            if rows:
+                mean = loss_of([values.detach()], wanted[:, None], label_smoothing=label_smoothing)
+                self._losses[target].update(mean, weight=rows)
+                self._accuracy[target].update(values.detach(), wanted)
 
     def compute(self, prefix: str) -> dict[str, float]:
         """The figures of all workers. Raises UserError if a loss was not finite."""
@@ -89,8 +93,15 @@ class Meters:
                 f"the {prefix} loss became NaN or infinite; expected a finite one. Lower --learning-rate "
                 "and --heads-learning-rate, or pass --precision f32"
             )
-        found = {f"{prefix}_loss": float(self._loss.compute())}
-        return found | {f"{prefix}_accuracy/{target}": float(metric.compute()) for target, metric in self._accuracy.items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a target without labels was never updated
+            losses = {target: float(metric.compute()) for target, metric in self._losses.items()}
+            accuracies = {target: float(metric.compute()) for target, metric in self._accuracy.items()}
+        labelled = {target for target, loss in losses.items() if not math.isnan(loss)}  # of 0 rows the mean is NaN
+        found = {f"{prefix}_loss": sum(losses[target] for target in labelled)}
+        return found | {
+            f"{prefix}_accuracy/{target}": value if target in labelled else math.nan for target, value in accuracies.items()
+        }
 
 
 def loss_of(logits: Sequence[Tensor], labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
@@ -151,7 +162,7 @@ class StageLoop:
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_((p for p in self._network.parameters() if p.grad is not None), 5.0)
             self._optimizer.step()
-            meters.update(loss, logits, batch.labels.to(self._device))
+            meters.update(loss, logits, batch.labels.to(self._device), label_smoothing=self._recipe.label_smoothing)
             rows, step = rows + len(batch.labels), step + 1
         if not rows:
             raise UserError("a worker got no training rows; expected at least a batch each. Lower --batch-size or --workers")

@@ -118,6 +118,7 @@ class TrainOptions(JobOptions):
             self.backbone in names(), "backbone", self.backbone, "efficientnet_lite0 or any torchvision or timm name",
             f"did you mean {', '.join(near)}?" if near else "",
         )  # fmt: skip
+        found.check(bool(self.weights.strip()), "weights", self.weights, "pretrained, none, or a file or URI")
         for size in ("input_size", "decoded_size"):
             value = getattr(self, size)
             fits = size == "decoded_size" and value == "auto"

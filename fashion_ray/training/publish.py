@@ -34,7 +34,9 @@ def publish(result: TrainResult, store: Store, catalog: Snapshot, run: tracking.
             "validation": list(result.evaluations["validation"].values()),
         },
         history=result.history,
-        next_steps=["python jobs/score.py --model challenger (or champion) scores the whole catalog with this model"],
+        next_steps=[
+            "`python jobs/score.py` scores the whole catalog with the champion, `--model challenger` with the newest model"
+        ],
     )
     files["training.html"] = page
     with tempfile.TemporaryDirectory() as temporary:

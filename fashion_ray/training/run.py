@@ -196,6 +196,8 @@ def _fit(
     )
     try:
         result = trainer.fit()
+    except SystemExit as stop:  # what Ray Train makes of Ctrl-C
+        raise KeyboardInterrupt from stop
     except ray.train.TrainingFailedError as error:
         mistakes = [cause for cause in getattr(error, "worker_failures", {}).values() if isinstance(cause, UserError)]
         if mistakes:

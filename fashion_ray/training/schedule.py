@@ -60,7 +60,7 @@ def layer_rates(base: float, groups: int, decay: float, *, heads_factor: float =
 
 
 def should_stop(scores: list[float], patience: int) -> bool:
-    """Whether the best score of a stage is more than `patience` epochs old; never if patience is 0."""
+    """Whether the last `patience` epochs of a stage brought no better score than those before; never if patience is 0."""
     if not patience or len(scores) <= patience:
         return False
     return max(scores[:-patience]) >= max(scores[-patience:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from fashion_ray.errors import UserError
@@ -30,11 +31,11 @@ def plan_workers(asked: int | None, *, cpus: float, gpus: float, nodes: int, cpu
     workers = asked or (int(gpus) if gpus >= 1 else nodes)
     if gpus >= 1 and workers > gpus:
         raise UserError(f"--workers: got {workers}, but the cluster has {int(gpus)} GPUs; expected at most one a GPU")
-    if workers > 4 * cpus:
-        raise UserError(f"--workers: got {workers}, but the cluster has {cpus:g} CPUs; expected at most {int(4 * cpus)}")
+    if workers > cpus:
+        raise UserError(f"--workers: got {workers}, but the cluster has {cpus:g} CPUs; expected at most one a CPU")
     per_node = -(-workers // nodes)
     whole = int((cpus_per_node - 1) // per_node)
-    cpus_per_worker = float(whole) if whole >= 1 else max(0.1, round((cpus_per_node - 1) / per_node, 2) or 0.5 / per_node)
+    cpus_per_worker = float(whole) if whole >= 1 else math.floor(50 * max(1.0, 2 * (cpus_per_node - 1)) / per_node) / 100
     return WorkerPlan(
         workers=workers,
         cpus_per_worker=cpus_per_worker,

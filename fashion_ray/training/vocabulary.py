@@ -24,12 +24,21 @@ class Vocabulary:
 
     classes: dict[str, list[str | None]]
     paths: taxonomy.Taxonomy
+    rare: frozenset[str]
+    """articleTypes with too few pictures to be classes."""
 
     def encode(self, target: str, labels: Sequence[str | None]) -> np.ndarray:
-        """Class indices, int64 (rows,): -1 where there is no label, the index of null where the class is too rare."""
+        """Class indices, int64 (rows,): the index of null where the class is too rare, -1 without a label that training saw."""
         index: dict[str | None, int] = {name: number for number, name in enumerate(self.classes[target])}
         other = index.get(None, -1)
-        return np.array([-1 if label is None else index.get(label, other) for label in labels], dtype=np.int64)
+        return np.array(
+            [-1 if label is None else other if self.is_rare(target, label) else index.get(label, -1) for label in labels],
+            dtype=np.int64,
+        )
+
+    def is_rare(self, target: str, label: str) -> bool:
+        """Whether a label is no class because it has too few pictures."""
+        return target == MINIMUM_APPLIES_TO and label in self.rare
 
 
 def build(targets: Sequence[str], labels: Labels, splits: Sequence[str | None], *, minimum: int) -> Vocabulary:
@@ -43,12 +52,14 @@ def build(targets: Sequence[str], labels: Labels, splits: Sequence[str | None], 
             raise UserError(f"the catalog has no {side} rows; expected labelled products on every side. Ingest a larger feed")
     training: list[int] = np.nonzero(sides == "train")[0].tolist()
     classes: dict[str, list[str | None]] = {}
+    all_rare: frozenset[str] = frozenset()
     for target in targets:
         assert target in LABEL_COLUMNS, target
         column = labels[target]
         counts = Counter(label for label in column if label is not None)
         seen = {column[row] for row in training} - {None}
         rare = {label for label, count in counts.items() if target == MINIMUM_APPLIES_TO and count < minimum}
+        all_rare |= rare
         kept = sorted(label for label in seen if label is not None and label not in rare)
         if len(kept) < 2:
             raise UserError(
@@ -57,16 +68,12 @@ def build(targets: Sequence[str], labels: Labels, splits: Sequence[str | None], 
             )
         classes[target] = [*kept, *([None] if seen & rare else [])]
     rows = {target: [labels[target][row] for row in training] for target in targets}
-    return Vocabulary(classes=classes, paths=taxonomy.learn(classes, rows))
+    return Vocabulary(classes=classes, paths=taxonomy.learn(classes, rows), rare=all_rare)
 
 
 def known_truth(vocabulary: Vocabulary, target: str, labels: Sequence[str | None]) -> list[str | None]:
     """The labels that accuracy is measured on: not too rare articleTypes; classes unseen in training stay, as misses."""
-    other = None in vocabulary.classes[target]
-    known = set(vocabulary.classes[target])
-    if not other or target != MINIMUM_APPLIES_TO:
-        return list(labels)
-    return [label if label in known else None for label in labels]
+    return [None if label is None or vocabulary.is_rare(target, label) else label for label in labels]
 
 
 def bucket(product_id: str) -> int:

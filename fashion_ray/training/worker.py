@@ -84,6 +84,7 @@ class Progress:
 def train_worker(config: dict[str, Any]) -> None:
     """Train through all stages; every epoch ends with a report to Ray Train, with a checkpoint from the first rank."""
     show_progress()
+    logging.getLogger().setLevel(logging.WARNING)  # Ray Train names its loggers by their files, so the root is the handle
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     settings: Settings = config["settings"]
     torch.set_num_threads(settings.threads)

@@ -1,0 +1,252 @@
+"""The cache of activations: whole or not there, and every row dealt out as often as it should be."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fashion_ray.errors import UserError
+from fashion_ray.training.activations import Activations, fill, load
+
+SHAPE = (2, 3)
+ROWS, BATCH = 50, 16
+
+
+class Usage(NamedTuple):
+    """What shutil.disk_usage says."""
+
+    total: int
+    used: int
+    free: int
+
+
+def pictures(rows: int = ROWS, batch: int = BATCH) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Batches of pictures that are filled with their number, and labels that say it too."""
+    for start in range(0, rows, batch):
+        numbers = np.arange(start, min(rows, start + batch))
+        pixels = np.broadcast_to(numbers[:, None, None, None], (len(numbers), 4, 4, 3)).astype(np.uint8)
+        yield pixels, np.stack([numbers, -numbers - 1], axis=1).astype(np.int64)
+
+
+def engine(pixels: np.ndarray) -> list[np.ndarray]:
+    """The number of each picture in every place of its activations; a second output must not matter."""
+    numbers = pixels[:, 0, 0, 0].astype(np.float32)
+    return [np.broadcast_to(numbers[:, None, None], (len(numbers), *SHAPE)).copy(), np.zeros((len(numbers), 1))]
+
+
+def brighter(pixels: np.ndarray, view: int) -> np.ndarray:
+    """Each view adds 100 to the pixels."""
+    return (pixels + 100 * view).astype(np.uint8)
+
+
+def filled(folder: Path, *, views: int = 2, rows: int = ROWS) -> Activations:
+    """A finished cache."""
+    return fill(folder, pictures(rows), engine, views=views, augment=brighter, expected_rows=rows)
+
+
+def numbers(values: Tensor) -> list[int]:
+    """What the activations of each row say."""
+    flat = values.float().flatten(1)
+    assert bool((flat == flat[:, :1]).all())
+    return [int(number) for number in flat[:, 0]]
+
+
+def test_what_is_filled_can_be_loaded(tmp_path: Path) -> None:
+    for found in (filled(tmp_path / "cache" / "key"), load(tmp_path / "cache" / "key")):
+        assert found is not None and len(found) == ROWS and len(found.views) == 2
+        assert all(view.shape == (ROWS, *SHAPE) for view in found.views)
+        assert numbers(found.views[0]) == list(range(ROWS))
+        assert numbers(found.views[1]) == [100 + row for row in range(ROWS)]
+        assert found.labels.dtype == torch.int64
+        assert found.labels.tolist() == [[row, -row - 1] for row in range(ROWS)]
+
+
+def test_embeddings_of_one_dimension_are_kept_too(tmp_path: Path) -> None:
+    def flat(pixels: np.ndarray) -> list[np.ndarray]:
+        return [pixels[:, :2, 0, 0].astype(np.float32)]
+
+    found = fill(tmp_path / "key", pictures(), flat, views=1, augment=brighter, expected_rows=ROWS)
+    assert found.views[0].shape == (ROWS, 2)
+
+
+def test_values_are_those_of_the_engine_to_bfloat16(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((ROWS, 7)).astype(np.float32)
+
+    def noisy(pixels: np.ndarray) -> list[np.ndarray]:
+        return [values[pixels[:, 0, 0, 0]]]
+
+    found = fill(tmp_path / "key", pictures(), noisy, views=1, augment=brighter, expected_rows=ROWS)
+    assert torch.equal(found.views[0].float(), torch.from_numpy(values).to(torch.bfloat16).float())
+
+
+def test_nothing_is_loaded_from_nowhere(tmp_path: Path) -> None:
+    assert load(tmp_path / "missing") is None
+    (tmp_path / "empty").mkdir()
+    assert load(tmp_path / "empty") is None
+
+
+def test_filling_again_replaces_the_whole(tmp_path: Path) -> None:
+    filled(tmp_path / "key", views=3)
+    again = filled(tmp_path / "key", views=1, rows=20)
+    assert (len(again), len(again.views)) == (20, 1)
+    assert not list((tmp_path / "key").glob("view-1*"))
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("after", [0, 1, 3, 5])
+def test_an_interrupted_fill_leaves_nothing(error: type[BaseException], after: int, tmp_path: Path) -> None:
+    calls = 0
+
+    def failing(pixels: np.ndarray) -> list[np.ndarray]:
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            raise error("stopped")
+        return engine(pixels)
+
+    with pytest.raises(error):
+        fill(tmp_path / "key", pictures(), failing, views=2, augment=brighter, expected_rows=ROWS)
+    assert load(tmp_path / "key") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_fill_leaves_the_finished_one_before_it(tmp_path: Path) -> None:
+    filled(tmp_path / "key")
+
+    def failing() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        yield next(pictures())
+        raise RuntimeError("the reader died")
+
+    with pytest.raises(RuntimeError, match="the reader died"):
+        fill(tmp_path / "key", failing(), engine, views=1, augment=brighter, expected_rows=ROWS)
+    found = load(tmp_path / "key")
+    assert found is not None and (len(found), len(found.views)) == (ROWS, 2)
+
+
+def test_what_a_killed_fill_left_is_not_loaded(tmp_path: Path) -> None:
+    seen: list[Path] = []
+
+    def watching(pixels: np.ndarray) -> list[np.ndarray]:
+        seen.extend(path for path in tmp_path.iterdir() if path not in seen)
+        # As if the process ended here: a copy of all there is at this moment.
+        shutil.copytree(seen[0], tmp_path / "copy" / "key", dirs_exist_ok=True)
+        assert load(tmp_path / "key") is None
+        assert load(tmp_path / "copy" / "key") is None
+        return engine(pixels)
+
+    fill(tmp_path / "key", pictures(), watching, views=2, augment=brighter, expected_rows=ROWS)
+    assert load(tmp_path / "key") is not None
+
+
+def test_no_rows_are_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no rows"):
+        fill(tmp_path / "key", iter([]), engine, views=1, augment=brighter, expected_rows=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_too_small_is_a_user_error_before_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 50 rows x 2 views x 6 values of 2 bytes are 1200 bytes.
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10_000, 8_900, 1_100))
+    calls = 0
+
+    def counting(pixels: np.ndarray) -> list[np.ndarray]:
+        nonlocal calls
+        calls += 1
+        return engine(pixels)
+
+    with pytest.raises(UserError, match=r"--cache.*--cached-views") as caught:
+        fill(tmp_path / "key", pictures(), counting, views=2, augment=brighter, expected_rows=ROWS)
+    assert str(tmp_path) in str(caught.value)
+    assert calls == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_with_room_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10_000, 8_000, 2_000))
+    assert len(filled(tmp_path / "key")) == ROWS
+
+
+def made(views: int = 2, rows: int = ROWS) -> Activations:
+    """Activations in memory that say which row and view they are."""
+    base = torch.arange(rows, dtype=torch.float32).view(rows, 1, 1).expand(rows, *SHAPE)
+    labels = torch.arange(rows).view(rows, 1)
+    return Activations(views=[base + 1000 * view for view in range(views)], labels=labels)
+
+
+def dealt(cache: Activations, batch: int, seed: int) -> list[tuple[int, int, int]]:
+    """(label, row, view) of everything that is dealt out."""
+    found = []
+    for piece in cache.shuffled(batch, generator=torch.Generator().manual_seed(seed)):
+        assert piece.inputs.shape == (batch, *SHAPE) and piece.labels.shape == (batch, 1)
+        for label, value in zip(piece.labels[:, 0].tolist(), numbers(piece.inputs), strict=True):
+            found.append((label, value % 1000, value // 1000))
+    return found
+
+
+@pytest.mark.parametrize(("rows", "batch"), [(50, 16), (48, 16), (50, 50), (50, 51), (50, 1), (3, 2)])
+def test_shuffled_deals_full_batches_and_no_row_twice(rows: int, batch: int) -> None:
+    found = dealt(made(rows=rows), batch, seed=0)
+    assert len(found) == rows // batch * batch
+    assert all(label == row for label, row, _ in found)
+    assert max(Counter(row for _, row, _ in found).values(), default=1) == 1
+
+
+def test_another_generator_deals_in_another_order() -> None:
+    cache = made()
+    assert dealt(cache, 16, seed=1) == dealt(cache, 16, seed=1)
+    one, other = ([row for _, row, _ in dealt(cache, 16, seed=seed)] for seed in (1, 2))
+    assert one != other and one != sorted(one)
+
+
+def test_what_is_left_out_is_not_always_the_same() -> None:
+    left = {row for seed in range(20) for row in set(range(ROWS)) - {row for _, row, _ in dealt(made(), 16, seed=seed)}}
+    assert len(left) > 10
+
+
+def test_every_view_is_used_about_as_often_and_each_row_in_several() -> None:
+    cache = made(views=3)
+    found = [entry for seed in range(60) for entry in dealt(cache, 10, seed=seed)]
+    counts = Counter(view for _, _, view in found)
+    assert set(counts) == {0, 1, 2}
+    assert all(abs(count - len(found) / 3) < 0.1 * len(found) for count in counts.values())
+    assert {row for _, row, view in found if view == 2} == set(range(ROWS))
+
+
+def test_one_view_is_the_picture_itself() -> None:
+    assert {view for _, _, view in dealt(made(views=1), 10, seed=0)} == {0}
+
+
+@pytest.mark.parametrize("batch", [1, 16, 50, 1000])
+def test_in_order_gives_every_row_once_as_it_is(batch: int) -> None:
+    pieces = list(made().in_order(batch))
+    assert [number for piece in pieces for number in numbers(piece.inputs)] == list(range(ROWS))
+    assert [label for piece in pieces for label in piece.labels[:, 0].tolist()] == list(range(ROWS))
+    assert all(len(piece.labels) <= batch for piece in pieces)
+
+
+def test_batches_may_be_changed_without_changing_the_cache(tmp_path: Path) -> None:
+    cache = filled(tmp_path / "key")
+    for piece in (*cache.in_order(16), *cache.shuffled(16, generator=torch.Generator().manual_seed(0))):
+        piece.inputs.zero_()
+    again = load(tmp_path / "key")
+    assert again is not None
+    assert numbers(cache.views[0]) == numbers(again.views[0]) == list(range(ROWS))
+
+
+def test_the_cache_is_read_from_its_files_and_not_held_in_memory(tmp_path: Path) -> None:
+    cache = filled(tmp_path / "key")
+    assert cache.views[0].dtype == torch.bfloat16
+    assert sum(path.stat().st_size for path in (tmp_path / "key").glob("view-*")) == 2 * ROWS * 6 * 2
+    mapped = Path("/proc/self/maps")
+    if not mapped.exists():
+        pytest.skip("no /proc here")
+    assert str(tmp_path / "key" / "view-0.bin") in mapped.read_text()

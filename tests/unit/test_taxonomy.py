@@ -1,0 +1,342 @@
+"""From logits to labels: the category levels never contradict the catalog, and probabilities are probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from torch import Tensor
+
+from fashion_ray.catalog import schema
+from fashion_ray.models import taxonomy
+from fashion_ray.models.taxonomy import Taxonomy
+
+CLASSES: dict[str, list[str | None]] = {
+    "masterCategory": ["Accessories", "Apparel", "Footwear"],
+    "subCategory": ["Shoes", "Socks", "Ties", "Topwear"],
+    "articleType": ["Shirts", "Socks", "Sports Shoes", "Ties", None],
+    "season": ["Fall", "Summer", "Winter"],
+}
+ROWS: dict[str, list[str | None]] = {
+    "masterCategory": ["Apparel", "Accessories", "Apparel", "Footwear", "Accessories", "Accessories", None, "Footwear"],
+    "subCategory": ["Topwear", "Socks", "Socks", "Shoes", "Ties", "Ties", "Topwear", "Shoes"],
+    "articleType": ["Shirts", "Socks", "Socks", "Sports Shoes", "Ties", "Bow Ties", "Shirts", "Flip Flops"],
+    "season": ["Fall"] * 8,
+}
+SEEN = {
+    ("Apparel", "Topwear", "Shirts"),
+    ("Accessories", "Socks", "Socks"),
+    ("Apparel", "Socks", "Socks"),  # Socks stand under two masterCategories
+    ("Footwear", "Shoes", "Sports Shoes"),
+    ("Accessories", "Ties", "Ties"),
+}
+OTHERS = {(master, sub, None) for master, sub, _ in SEEN}
+ONES = dict.fromkeys(CLASSES, 1.0)
+
+
+def tree() -> Taxonomy:
+    """The taxonomy of the rows above."""
+    return taxonomy.learn(CLASSES, ROWS)
+
+
+def logits(rows: int, *, scale: float = 3.0, seed: int = 0) -> dict[str, np.ndarray]:
+    """Made-up logits of every target."""
+    generator = np.random.default_rng(seed)
+    return {
+        target: (scale * generator.standard_normal((rows, len(names)))).astype(np.float32) for target, names in CLASSES.items()
+    }
+
+
+def named(paths: Taxonomy) -> set[tuple[str | None, ...]]:
+    """Paths as names."""
+    return {tuple(CLASSES[level][index] for level, index in zip(paths.levels, path, strict=True)) for path in paths.paths}
+
+
+def test_learns_every_path_once_and_an_other_leaf_for_every_parent() -> None:
+    learnt = tree()
+    assert learnt.levels == schema.CATEGORY_LEVELS
+    assert named(learnt) == SEEN | OTHERS
+    assert len(learnt.paths) == len(set(learnt.paths)) == len(SEEN | OTHERS)
+
+
+def test_without_rare_classes_there_is_no_other_leaf() -> None:
+    classes = {**CLASSES, "articleType": ["Shirts", "Socks", "Sports Shoes", "Ties"]}
+    learnt = taxonomy.learn(classes, ROWS)
+    assert {tuple(classes[level][i] for level, i in zip(learnt.levels, path, strict=True)) for path in learnt.paths} == SEEN
+
+
+def test_rows_with_a_missing_level_are_no_paths() -> None:
+    rows = {level: ["Apparel", "Topwear", "Shirts"][depth : depth + 1] for depth, level in enumerate(schema.CATEGORY_LEVELS)}
+    for level in schema.CATEGORY_LEVELS:
+        assert taxonomy.learn(CLASSES, {**rows, level: [None]}).paths == ()
+
+
+@pytest.mark.parametrize("targets", [("season",), ("articleType",), ("masterCategory", "season"), ()])
+def test_a_single_level_has_no_taxonomy(targets: tuple[str, ...]) -> None:
+    learnt = taxonomy.learn({target: CLASSES[target] for target in targets}, {target: ROWS[target] for target in targets})
+    assert learnt == Taxonomy(levels=(), paths=())
+
+
+def test_two_levels_are_in_the_order_of_the_tree_whatever_the_order_of_the_targets() -> None:
+    targets = ("articleType", "season", "masterCategory")
+    learnt = taxonomy.learn({target: CLASSES[target] for target in targets}, {target: ROWS[target] for target in targets})
+    assert learnt.levels == ("masterCategory", "articleType")
+    masters = {path[0] for path in SEEN}
+    assert named(learnt) == {(path[0], path[2]) for path in SEEN} | {(master, None) for master in masters}
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.1, 3.0, 50.0, 1e4])
+def test_decoded_labels_always_form_a_path_that_training_has_seen(scale: float) -> None:
+    learnt, allowed = tree(), SEEN | OTHERS
+    for seed in range(20):
+        answers = taxonomy.decide(logits(50, scale=scale, seed=seed), learnt, ONES)
+        labels = [[CLASSES[level][index] for index in answers[level].predicted] for level in learnt.levels]
+        assert set(zip(*labels, strict=True)) <= allowed
+
+
+def test_every_path_can_be_the_answer() -> None:
+    learnt = tree()
+    found = taxonomy.decide(logits(3000, scale=5.0), learnt, ONES)
+    assert set(zip(*(found[level].predicted.tolist() for level in learnt.levels), strict=True)) == set(learnt.paths)
+
+
+def test_the_best_path_wins_over_the_best_class_of_a_level() -> None:
+    values = {target: np.zeros((1, len(names)), dtype=np.float32) for target, names in CLASSES.items()}
+    values["masterCategory"][0] = [0, 0, 3]  # Footwear
+    values["subCategory"][0] = [0, 0, 6, 0]  # but the lower levels are surer that these are Ties
+    values["articleType"][0] = [0, 0, 0, 6, 0]
+    found = taxonomy.decide(values, tree(), ONES)
+    assert [CLASSES[level][found[level].predicted[0]] for level in schema.CATEGORY_LEVELS] == ["Accessories", "Ties", "Ties"]
+
+
+@pytest.mark.parametrize(("master", "sub"), sorted({path[:2] for path in SEEN}))
+def test_the_other_leaf_of_every_parent_has_no_article_type(master: str, sub: str) -> None:
+    values = {target: np.zeros((1, len(names)), dtype=np.float32) for target, names in CLASSES.items()}
+    for target, name in (("masterCategory", master), ("subCategory", sub), ("articleType", None)):
+        values[target][0, CLASSES[target].index(name)] = 9.0
+    found = taxonomy.decide(values, tree(), ONES)["articleType"]
+    assert CLASSES["articleType"][found.predicted[0]] is None
+    table = taxonomy.columns("articleType", found, CLASSES["articleType"], 0.5)
+    assert table["articleType_predicted"].to_pylist() == [None]
+    assert table["articleType_top3"].to_pylist()[0][0]["label"] is None
+    assert table["articleType_probability"].to_pylist()[0] > 0.9
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0, 100.0, 1e4])
+def test_probabilities_lie_in_0_to_1_and_those_of_a_target_sum_to_1(scale: float) -> None:
+    values = logits(200, scale=scale)
+    tensors = {target: torch.from_numpy(array) for target, array in values.items()}
+    found, joint = taxonomy.log_probabilities(tensors, tree(), ONES)
+    assert joint is not None
+    assert torch.allclose(joint.exp().sum(1), torch.ones(200), atol=1e-4)
+    for target, array in found.items():
+        assert array.shape == values[target].shape
+        assert torch.allclose(array.exp().sum(1), torch.ones(200), atol=1e-4), target
+    for answer in taxonomy.decide(values, tree(), ONES).values():
+        for chances in (answer.probability, answer.top_probabilities):
+            assert np.isfinite(chances).all() and (chances >= 0).all() and (chances <= 1).all()
+            assert chances.dtype == np.float32
+
+
+def test_probabilities_of_levels_are_sums_over_paths() -> None:
+    values = {target: torch.from_numpy(array) for target, array in logits(4, scale=1.0).items()}
+    learnt = tree()
+    found, _ = taxonomy.log_probabilities(values, learnt, ONES)
+    for row in range(4):
+        weights = {
+            path: float(np.exp(sum(float(values[level][row, index]) for level, index in zip(learnt.levels, path, strict=True))))
+            for path in learnt.paths
+        }
+        for depth, level in enumerate(learnt.levels):
+            for index in range(len(CLASSES[level])):
+                share = sum(weight for path, weight in weights.items() if path[depth] == index) / sum(weights.values())
+                assert float(found[level][row, index].exp()) == pytest.approx(share, abs=1e-5)
+
+
+def test_top3_starts_with_the_predicted_label_and_repeats_none() -> None:
+    for seed in range(10):
+        for target, answer in taxonomy.decide(logits(100, seed=seed), tree(), ONES).items():
+            assert answer.top_classes.shape == (100, min(3, len(CLASSES[target])))
+            assert np.array_equal(answer.top_classes[:, 0], answer.predicted)
+            assert np.array_equal(answer.top_probabilities[:, 0], answer.probability)
+            assert all(len(set(row)) == len(row) for row in answer.top_classes.tolist())
+
+
+def test_a_target_of_two_classes_has_a_top_of_two() -> None:
+    found = taxonomy.decide({"usage": np.array([[0.0, 2.0]], dtype=np.float32)}, Taxonomy(levels=(), paths=()), {"usage": 1.0})
+    assert found["usage"].top_classes.tolist() == [[1, 0]]
+    table = taxonomy.columns("usage", found["usage"], ["Casual", "Sports"], 0.5)
+    assert [entry["label"] for entry in table["usage_top3"].to_pylist()[0]] == ["Sports", "Casual"]
+
+
+def test_other_targets_stand_alone() -> None:
+    values = logits(50)
+    with_tree, without = taxonomy.decide(values, tree(), ONES), taxonomy.decide(values, Taxonomy(levels=(), paths=()), ONES)
+    expected = torch.softmax(torch.from_numpy(values["season"]), dim=1).numpy()
+    for found in (with_tree, without):
+        assert np.array_equal(found["season"].predicted, values["season"].argmax(1))
+        assert np.allclose(found["season"].probability, expected.max(1), atol=1e-6)
+    assert np.array_equal(without["articleType"].predicted, values["articleType"].argmax(1))
+
+
+def test_a_temperature_makes_less_sure_and_changes_no_single_answer() -> None:
+    values = {"season": logits(100)["season"]}
+    none = Taxonomy(levels=(), paths=())
+    sure, unsure = (taxonomy.decide(values, none, {"season": t})["season"] for t in (1.0, 4.0))
+    assert np.array_equal(sure.predicted, unsure.predicted)
+    assert (unsure.probability < sure.probability).all()
+
+
+def test_no_rows_give_no_answers() -> None:
+    answers = taxonomy.decide({target: values[:0] for target, values in logits(1).items()}, tree(), ONES)
+    for target, answer in answers.items():
+        assert all(len(column) == 0 for column in taxonomy.columns(target, answer, CLASSES[target], 0.5).values())
+
+
+def drawn(rows: int, classes: int, temperature: float, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Logits that are `temperature` times too sure, and labels drawn from what they would say if they were not."""
+    generator = torch.Generator().manual_seed(seed)
+    honest = 2.0 * torch.randn(rows, classes, generator=generator)
+    labels = torch.multinomial(torch.softmax(honest, 1), 1, generator=generator)[:, 0]
+    return honest * temperature, labels
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_finds_the_temperature_that_logits_were_made_with(temperature: float) -> None:
+    values, labels = drawn(4000, 6, temperature)
+    other, _ = drawn(4000, 3, 1.7, seed=1)
+    found = taxonomy.fit_temperatures(
+        {"season": values, "usage": other}, {"season": labels, "usage": torch.full((4000,), -1)}, Taxonomy(levels=(), paths=())
+    )
+    assert found["season"] == pytest.approx(temperature, rel=0.1)
+    assert found["usage"] == 1.0
+
+
+def test_unlabelled_rows_do_not_move_the_temperature() -> None:
+    values, labels = drawn(2000, 5, 2.0)
+    nonsense = torch.cat([values, 30 * torch.randn(2000, 5, generator=torch.Generator().manual_seed(3))])
+    none = Taxonomy(levels=(), paths=())
+    plain = taxonomy.fit_temperatures({"season": values}, {"season": labels}, none)["season"]
+    padded = taxonomy.fit_temperatures({"season": nonsense}, {"season": torch.cat([labels, torch.full((2000,), -1)])}, none)
+    assert padded["season"] == pytest.approx(plain, rel=0.01)
+
+
+def test_finds_the_temperatures_of_levels_that_are_decoded_together() -> None:
+    generator = torch.Generator().manual_seed(0)
+    learnt, rows, wanted = tree(), 20000, {"masterCategory": 2.0, "subCategory": 0.7, "articleType": 1.5}
+    honest = {level: 1.5 * torch.randn(rows, len(CLASSES[level]), generator=generator) for level in learnt.levels}
+    paths = torch.tensor(learnt.paths)
+    joint = sum(torch.log_softmax(honest[level], 1)[:, paths[:, depth]] for depth, level in enumerate(learnt.levels))
+    assert isinstance(joint, Tensor)
+    drawn_paths = paths[torch.multinomial(torch.softmax(joint, 1), 1, generator=generator)[:, 0]]
+    labels = {level: drawn_paths[:, depth] for depth, level in enumerate(learnt.levels)}
+    found = taxonomy.fit_temperatures({level: honest[level] * wanted[level] for level in learnt.levels}, labels, learnt)
+    for level, temperature in wanted.items():
+        assert found[level] == pytest.approx(temperature, rel=0.1), level
+
+
+def test_a_level_without_labels_keeps_1() -> None:
+    values = {level: torch.from_numpy(logits(500)[level]) for level in schema.CATEGORY_LEVELS}
+    labels = {
+        "masterCategory": torch.full((500,), -1),
+        "subCategory": values["subCategory"].argmax(1),
+        "articleType": values["articleType"].argmax(1),
+    }
+    assert taxonomy.fit_temperatures(values, labels, tree())["masterCategory"] == 1.0
+
+
+def test_without_any_label_every_temperature_is_1() -> None:
+    values = {target: torch.from_numpy(array) for target, array in logits(10).items()}
+    labels = {target: torch.full((10,), -1) for target in values}
+    assert taxonomy.fit_temperatures(values, labels, tree()) == ONES
+
+
+def test_temperatures_stay_within_bounds() -> None:
+    values = 5 * torch.eye(4).repeat(25, 1)
+    none = Taxonomy(levels=(), paths=())
+    for labels in (values.argmax(1), values.argmin(1)):  # always right, always wrong
+        assert 0.05 <= taxonomy.fit_temperatures({"season": values}, {"season": labels}, none)["season"] <= 20
+
+
+@pytest.mark.parametrize(
+    ("probability", "correct", "precision", "expected"),
+    [
+        ([0.9, 0.8, 0.7, 0.6], [1, 1, 1, 1], 0.95, 0.6),
+        ([0.9, 0.8, 0.7, 0.6], [1, 1, 0, 1], 0.95, 0.8),
+        ([0.9, 0.8, 0.7, 0.6], [1, 1, 0, 1], 0.75, 0.6),
+        ([0.6, 0.9, 0.7, 0.8], [1, 1, 0, 1], 0.95, 0.8),  # in any order
+        ([0.9, 0.8, 0.7, 0.6], [0, 1, 1, 1], 0.75, 0.6),  # the surest one is wrong, but the share holds lower down
+        ([0.9, 0.8, 0.7, 0.6], [0, 0, 0, 0], 0.5, 1.0),
+        ([0.9, 0.8], [0, 1], 0.95, 1.0),
+        ([0.5], [1], 1.0, 0.5),
+        ([], [], 0.95, 1.0),
+        ([0.9, 0.9, 0.8], [1, 1, 0], 1.0, 0.9),
+        ([0.9, 0.9], [1, 0], 0.95, 1.0),  # equal probabilities stand or fall together
+        ([0.95, 0.9, 0.9], [1, 1, 0], 0.95, 0.95),
+    ],
+)
+def test_review_threshold(probability: list[float], correct: list[int], precision: float, expected: float) -> None:
+    found = taxonomy.review_threshold(np.array(probability), np.array(correct, dtype=np.float64), precision)
+    assert found == pytest.approx(expected)
+
+
+def accepted(probability: np.ndarray, threshold: float) -> np.ndarray:
+    """Which of these predictions of class 0 would not be marked for review."""
+    rows = len(probability)
+    answer = taxonomy.Answer(
+        predicted=np.zeros(rows, dtype=np.int64), probability=probability,
+        top_classes=np.zeros((rows, 1), dtype=np.int64), top_probabilities=probability[:, None],
+    )  # fmt: skip
+    marked = taxonomy.columns("season", answer, ["Fall", "Summer"], threshold)["season_needs_review"]
+    return ~np.array(marked.to_pylist(), dtype=bool)
+
+
+@pytest.mark.parametrize("steps", [10, 1000])
+def test_what_is_not_marked_for_review_is_right_often_enough(steps: int) -> None:
+    for seed in range(200):
+        generator = np.random.default_rng(seed)
+        drawn_steps = generator.choice(steps, 60, replace=steps < 60)  # with few steps, many are equal
+        probability = (drawn_steps / steps).astype(np.float32)
+        correct = (generator.random(60) < probability).astype(np.float64)
+        threshold = taxonomy.review_threshold(probability, correct, 0.8)
+        kept = accepted(probability, threshold)
+        assert not kept.any() or correct[kept].mean() >= 0.8
+
+
+def test_even_full_probability_is_reviewed_if_it_is_often_wrong() -> None:
+    probability, correct = np.ones(10, dtype=np.float32), np.array([0.0, 1.0] * 5)
+    assert not accepted(probability, taxonomy.review_threshold(probability, correct, 0.95)).any()
+
+
+def test_columns_have_the_types_of_the_scores_table() -> None:
+    targets = list(CLASSES)
+    answers = taxonomy.decide(logits(20), tree(), ONES)
+    wanted = schema.scores(targets, 4)
+    for target in targets:
+        table = taxonomy.columns(target, answers[target], CLASSES[target], 0.5)
+        assert list(table) == [f"{target}_{part}" for part in ("predicted", "probability", "top3", "needs_review")]
+        for name, column in table.items():
+            assert column.type == wanted.field(name).type, name
+            assert len(column) == 20
+
+
+def test_columns_say_what_the_answer_says() -> None:
+    answer = taxonomy.Answer(
+        predicted=np.array([1, 0]),
+        probability=np.array([0.9, 0.4], dtype=np.float32),
+        top_classes=np.array([[1, 2], [0, 2]]),
+        top_probabilities=np.array([[0.9, 0.05], [0.4, 0.35]], dtype=np.float32),
+    )
+    table = pa.table(taxonomy.columns("season", answer, ["Fall", "Summer", None], 0.5)).to_pylist()
+    assert [row["season_predicted"] for row in table] == ["Summer", "Fall"]
+    assert [row["season_needs_review"] for row in table] == [False, True]
+    assert [[entry["label"] for entry in row["season_top3"]] for row in table] == [["Summer", None], ["Fall", None]]
+    assert [entry["probability"] for entry in table[1]["season_top3"]] == pytest.approx([0.4, 0.35])
+    assert [row["season_probability"] for row in table] == pytest.approx([0.9, 0.4])
+
+
+def test_a_probability_at_the_threshold_needs_no_review() -> None:
+    probability = np.array([0.7, 0.3], dtype=np.float32)
+    threshold = taxonomy.review_threshold(probability, np.array([1.0, 0.0]), 1.0)
+    assert accepted(probability, threshold).tolist() == [True, False]
