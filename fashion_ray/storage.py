@@ -6,9 +6,12 @@ Credentials and endpoints come from the environment alone (AWS_ACCESS_KEY_ID, AW
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -140,6 +143,25 @@ class Store:
     def read_table(self, *parts: str, columns: list[str] | None = None) -> pa.Table:
         """A Parquet file, or a folder of them, as one table."""
         return pq.read_table(self.path(*parts), columns=columns, filesystem=self.arrow_filesystem())
+
+    @contextmanager
+    def held(self, *parts: str) -> Iterator[bool]:
+        """Hold a lock while the block runs; yields whether it was free. A process that dies lets go of it.
+
+        Object storage has no such locks: there it is always yielded as free, and commits alone decide between rivals.
+        """
+        if not self.is_local:
+            yield True
+            return
+        target = Path(self.path(*parts))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(target, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
 
     def remove(self, *parts: str) -> None:
         """Remove a file or a folder; nothing happens if it is not there."""

@@ -22,11 +22,10 @@ from fashion_ray.storage import Store
 def main(arguments: Sequence[str]) -> None:
     options = cli.parse(ScoreOptions, arguments, example="python jobs/score.py --model champion")
     store = Store(absolute(options.root))
-    settle = {"cpu_has_bf16": engines.cpu_has_bf16(), "has_openvino": engines.openvino_installed()}
     if options.image is not None:
         picture = read_picture(options.image)
         model = resolve(options.model, store, tracking.locate(store))
-        choice = engines.choose(options.engine, options.precision, gpus=0, **settle)
+        choice = engines.choose(options.engine, options.precision, gpus=0, **engines.of_this_node())
         print(describe_picture(options.image, score_picture(picture, model, choice, cache=options.cache)))
         return
     catalog = catalog_of(store)
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
         tracking.run(tracked, "score", parameters) as run,
         cluster.connect(options.address, cpus=options.cpus) as has,
     ):
-        choice = engines.choose(options.engine, options.precision, gpus=has.gpus, **settle)
+        choice = engines.choose(options.engine, options.precision, gpus=has.gpus, **engines.of_this_node())
         result = score(store, catalog, model, choice, cache=options.cache, run_id=run.run_id)
         run.metrics({f"score/{name}": value for name, value in {**result.books, **result.timing}.items()})
         run.tags({"scores_snapshot": result.snapshot.name})

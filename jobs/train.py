@@ -15,7 +15,7 @@ from fashion_ray.scoring.score import catalog_of
 from fashion_ray.storage import Store
 from fashion_ray.training import publish
 from fashion_ray.training.options import PRESETS, TrainOptions
-from fashion_ray.training.run import claim, new_name, train
+from fashion_ray.training.run import claim, new_name, prepare, train
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -23,19 +23,18 @@ def main(arguments: Sequence[str]) -> None:
     store = Store(absolute(options.root))
     catalog = catalog_of(store)
     store.check_writable()
+    prepared = prepare(options, store, catalog)
     name = options.name or new_name()
-    noted = claim(store, options, catalog, name)
-    tracked = tracking.locate(store)
     parameters = tracking.flat(options) | {"name": name, "catalog_snapshot": catalog.name}
-    with tracking.run(tracked, "train", parameters, run_id=noted.get("run_id")) as run:
+    with (
+        claim(store, options, catalog, name) as noted,
+        tracking.run(tracking.locate(store), "train", parameters, run_id=noted.get("run_id")) as run,
+    ):
         store.write_json({**noted, "run_id": run.run_id}, "runs", name, "start", "run.json")
         print(f"run {name}; if it is interrupted, the same command with --name {name} continues it", flush=True)
         with cluster.connect(options.address, cpus=options.cpus, dashboard=True) as has:
-            choice = engines.choose(
-                options.engine, options.precision, gpus=has.gpus, cpu_has_bf16=engines.cpu_has_bf16(),
-                has_openvino=engines.openvino_installed(),
-            )  # fmt: skip
-            result = train(options, store, catalog, choice, has, run, name)
+            choice = engines.choose(options.engine, options.precision, gpus=has.gpus, **engines.of_this_node())
+            result = train(prepared, store, choice, has, run, name)
         version, alias = publish.publish(result, store, catalog, run, name)
     print(publish.summary(result))
     print(f"model {result.card.model_version} registered as version {version}" + (f" ({alias})" if alias else ""))

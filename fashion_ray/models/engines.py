@@ -75,6 +75,11 @@ def cpu_has_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def of_this_node() -> dict[str, bool]:
+    """What `choose` asks of the node that it runs on."""
+    return {"cpu_has_bf16": cpu_has_bf16(), "has_openvino": openvino_installed()}
+
+
 def make(
     network: nn.Module,
     *,

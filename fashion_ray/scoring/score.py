@@ -22,7 +22,7 @@ from fashion_ray import cluster, snapshots
 from fashion_ray.catalog import schema
 from fashion_ray.catalog.pictures import DECODER_VERSION
 from fashion_ray.catalog.reading import read
-from fashion_ray.errors import ReconciliationError, UserError
+from fashion_ray.errors import ConflictError, ReconciliationError, UserError
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.scoring.inference import Inference, ResolvedModel
 from fashion_ray.scoring.plan import plan_engines
@@ -98,7 +98,13 @@ def score(
         "quarantine": f"quarantine/{quarantine}",
         "schema": [f"{field.name}: {field.type}" for field in schema.scores(model.card.targets, model.card.embedding_dim)],
     }
-    snapshot = snapshots.publish(store, "scores", name, manifest, base=base)
+    try:
+        snapshot = snapshots.publish(store, "scores", name, manifest, base=base)
+    except ConflictError:
+        published = snapshots.current(store, "scores")
+        if published is None or published.name != name:
+            raise
+        snapshot = published  # another run published the same scores first: both end right
     return ScoreResult(snapshot=snapshot, books=books, timing=_timing(fresh, wall_s), already_current=False)
 
 

@@ -112,7 +112,8 @@ def fill(
         np.save(temporary / "labels.npy", np.concatenate(labels))
         (temporary / "facts.json").write_text(json.dumps({"rows": rows, "shape": list(shape), "views": views}))
         shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        with contextlib.suppress(OSError):  # another run may have been as far in the meantime
+            temporary.rename(folder)
     except BaseException as error:
         with contextlib.suppress(OSError):  # what is still buffered may not fit either
             for file in files:
@@ -123,8 +124,10 @@ def fill(
                 f"--cache: the disk of {folder.parent} is full; pass --cache on another, or --cached-views 0"
             ) from error
         raise
+    shutil.rmtree(temporary, ignore_errors=True)
     loaded = load(folder)
-    assert loaded is not None
+    if loaded is None:
+        raise OSError(f"--cache: {folder} could not be put in place")
     return loaded
 
 

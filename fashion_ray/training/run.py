@@ -10,6 +10,8 @@ import json
 import logging
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +25,7 @@ from ray.train.torch import TorchTrainer
 
 from fashion_ray import tracking
 from fashion_ray.cluster import Resources
-from fashion_ray.errors import UserError
+from fashion_ray.errors import ConflictError, UserError
 from fashion_ray.models import backbones, bundle
 from fashion_ray.models.bundle import Card
 from fashion_ray.models.engines import EngineChoice
@@ -36,8 +38,8 @@ from fashion_ray.training.deployed import predict
 from fashion_ray.training.evaluation import TargetEvaluation
 from fashion_ray.training.loop import Recipe
 from fashion_ray.training.options import TrainOptions, size_of
-from fashion_ray.training.schedule import parse, settle
-from fashion_ray.training.topology import plan_workers
+from fashion_ray.training.schedule import Stage, parse, settle
+from fashion_ray.training.topology import WorkerPlan, plan_workers
 
 log = logging.getLogger(__name__)
 
@@ -56,36 +58,45 @@ class TrainResult:
     """Split to target to evaluation."""
 
 
-def claim(store: Store, options: TrainOptions, catalog: Snapshot, name: str) -> dict[str, Any]:
-    """Note what a run was asked to do, or check that it is asked the same again; what was noted.
+@contextmanager
+def claim(store: Store, options: TrainOptions, catalog: Snapshot, name: str) -> Iterator[dict[str, Any]]:
+    """Hold a run's name while the block runs; yields what was noted of it, or what there is to note of a new one.
 
-    Raises UserError if a run of this name was asked for something else.
+    Raises UserError if a run of this name was asked for something else, ConflictError if it is at work now.
     """
     asked = {key: value for key, value in tracking.flat(options).items() if key not in IDENTITY}
     asked = json.loads(json.dumps({**asked, "catalog_snapshot": catalog.name}))
     try:
         noted = store.read_json("runs", name, "start", "run.json")
     except FileNotFoundError:
-        return {"asked": asked}
+        noted = {"asked": asked}
     different = sorted(key for key in asked if noted["asked"].get(key) != asked[key])
     if different:
         shown = ", ".join(f"{key} was {noted['asked'].get(key)!r} and is {asked[key]!r}" for key in different)
         raise UserError(
             f"--name: the run {name!r} was started with other options ({shown}); expected the same, or another --name"
         )
-    return noted
+    with store.held("runs", name, "start", ".lock") as free:
+        if not free:
+            raise ConflictError(f"--name: the run {name!r} is at work in another process; wait for it, or pass another --name")
+        yield noted
 
 
-def train(
-    options: TrainOptions,
-    store: Store,
-    catalog: Snapshot,
-    choice: EngineChoice,
-    has: Resources,
-    run: tracking.TrackedRun,
-    name: str,
-) -> TrainResult:
-    """Train, calibrate, evaluate and write the bundle. Raises UserError for options that do not fit the catalog."""
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What is settled before a cluster is asked for anything."""
+
+    options: TrainOptions
+    catalog: Snapshot
+    labels: dict[str, list[str | None]]
+    words: vocabulary.Vocabulary
+    card: Card
+    network: Network
+    stages: tuple[Stage, ...]
+
+
+def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:
+    """Classes, first weights and stages. Raises UserError for options that do not fit the catalog or the trunk."""
     labels = store_labels(store, catalog, options)
     words = vocabulary.build(options.targets, labels, labels["split"], minimum=options.min_class_count)
     card, network = first_network(options, words, catalog)
@@ -93,32 +104,62 @@ def train(
         stages = tuple(settle(parse(options.schedule), len(network.trunk.blocks)))
     except ValueError as error:
         raise UserError(f"--schedule: {error}") from error
+    return Prepared(options=options, catalog=catalog, labels=labels, words=words, card=card, network=network, stages=stages)
+
+
+def train(
+    prepared: Prepared, store: Store, choice: EngineChoice, has: Resources, run: tracking.TrackedRun, name: str
+) -> TrainResult:
+    """Train, calibrate, evaluate and write the bundle. Raises UserError if the cluster cannot hold the workers."""
+    options = prepared.options
+    plan = plan_workers(
+        options.workers, cpus=has.cpus, gpus=has.gpus if choice.device == "cuda" else 0, nodes=has.nodes,
+        cpus_per_node=has.cpus_per_node,
+    )  # fmt: skip
+    rows = prepared.labels["split"].count("train")
+    if rows < options.batch_size:
+        raise UserError(f"--batch-size: got {options.batch_size}, but there are {rows} training rows; expected at most so many")
     if not store.exists("runs", name, "start", worker.WEIGHTS):
-        store.write_bytes(safetensors.torch.save(state_of(network)), "runs", name, "start", worker.WEIGHTS)
-    plan = plan_workers(options.workers, cpus=has.cpus, gpus=has.gpus if choice.device == "cuda" else 0, nodes=has.nodes,
-                        cpus_per_node=has.cpus_per_node)  # fmt: skip
-    counts = {split: labels["split"].count(split) for split in ("train", "validation", "test")}
-    log.info("run %s: %s, %d workers of %d threads, %s", name, counts, plan.workers, plan.threads, choice)
-    settings = worker.Settings(
-        store=store, start=f"runs/{name}/start", card=card, stages=stages,
+        store.write_bytes(safetensors.torch.save(state_of(prepared.network)), "runs", name, "start", worker.WEIGHTS)
+    settings = _settings(prepared, store, choice, plan.threads, name)
+    log.info(
+        "run %s: %d training and %d validation rows, %d workers of %d threads, %s %s on %s",
+        name, settings.train_rows, settings.validation_rows, plan.workers, plan.threads, choice.name, choice.precision,
+        choice.device,
+    )  # fmt: skip
+    best, history = _fit(prepared, store, settings, plan, run, name)
+    prepared.network.load_state_dict(best)
+    return _finish(prepared, store, choice, history, run, name)
+
+
+def _settings(prepared: Prepared, store: Store, choice: EngineChoice, threads: int, name: str) -> worker.Settings:
+    options, sides = prepared.options, prepared.labels["split"]
+    return worker.Settings(
+        store=store, start=f"runs/{name}/start", card=prepared.card, stages=prepared.stages,
         recipe=Recipe(
             learning_rate=options.learning_rate, heads_learning_rate=options.heads_learning_rate,
             layer_decay=options.layer_decay, weight_decay=options.weight_decay, label_smoothing=options.label_smoothing,
             batchnorm_learns=options.batchnorm == "learned", bf16=choice.precision == "bf16",
         ),
         choice=choice, batch_size=options.batch_size, cached_views=options.cached_views, shift=options.shift,
-        patience=options.patience, seed=options.seed, threads=plan.threads, cache=options.cache,
-        data_key=fingerprint(catalog.name, sorted(words.classes.items()), options.shuffle_labels, options.seed),
-        train_rows=counts["train"], validation_rows=counts["validation"],
+        patience=options.patience, seed=options.seed, threads=threads, cache=options.cache,
+        data_key=fingerprint(
+            prepared.catalog.name, sorted(prepared.words.classes.items()), options.shuffle_labels, options.seed
+        ),
+        train_rows=sides.count("train"), validation_rows=sides.count("validation"),
     )  # fmt: skip
-    control = None
-    if options.shuffle_labels:
-        rows = [row for row, split in enumerate(labels["split"]) if split == "train"]
-        pool = {target: words.encode(target, [labels[target][row] for row in rows]) for target in options.targets}
-        control = (pool, options.seed)
-    best, history = _fit(store, catalog, settings, words, control, plan, run, name)
-    network.load_state_dict(best)
-    return _finish(options, store, catalog, choice, card, network, words, history, run, name)
+
+
+def _control(prepared: Prepared) -> tuple[dict[str, np.ndarray], int] | None:
+    """The labels that rows are given at random in the control experiment."""
+    if not prepared.options.shuffle_labels:
+        return None
+    rows = [row for row, split in enumerate(prepared.labels["split"]) if split == "train"]
+    pool = {
+        target: prepared.words.encode(target, [prepared.labels[target][row] for row in rows])
+        for target in prepared.words.classes
+    }
+    return pool, prepared.options.seed
 
 
 def store_labels(store: Store, catalog: Snapshot, options: TrainOptions) -> dict[str, list[str | None]]:
@@ -166,12 +207,12 @@ class EpochLogger(UserCallback):  # type: ignore[misc]
 
 
 def _fit(
-    store: Store, catalog: Snapshot, settings: worker.Settings, words: vocabulary.Vocabulary, control: Any, plan: Any,
-    run: tracking.TrackedRun, name: str,
-) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:  # fmt: skip
+    prepared: Prepared, store: Store, settings: worker.Settings, plan: WorkerPlan, run: tracking.TrackedRun, name: str
+) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
     """Run Ray Train; the best epoch's weights and every epoch's figures."""
+    words, catalog = prepared.words, prepared.catalog
     targets = list(words.classes)
-    train_rows = feeding.encoded(feeding.labelled(store, catalog, "train", targets), words, control=control)
+    train_rows = feeding.encoded(feeding.labelled(store, catalog, "train", targets), words, control=_control(prepared))
     datasets = {
         "train": feeding.decoded(train_rows, settings.card.decoded_size),
         "validation": feeding.encoded(feeding.labelled(store, catalog, "validation", targets), words),
@@ -218,10 +259,11 @@ def _read(checkpoint: ray.train.Checkpoint, name: str) -> bytes:
 
 
 def _finish(
-    options: TrainOptions, store: Store, catalog: Snapshot, choice: EngineChoice, card: Card, network: Network,
-    words: vocabulary.Vocabulary, history: pd.DataFrame, run: tracking.TrackedRun, name: str,
-) -> TrainResult:  # fmt: skip
+    prepared: Prepared, store: Store, choice: EngineChoice, history: pd.DataFrame, run: tracking.TrackedRun, name: str
+) -> TrainResult:
     """Calibrate and evaluate through the engine that will score, then write the bundle."""
+    options, catalog, words = prepared.options, prepared.catalog, prepared.words
+    card, network = prepared.card, prepared.network
     targets = list(words.classes)
     candidate = bundle.dump(card, network)
     found = {

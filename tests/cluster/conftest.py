@@ -68,7 +68,7 @@ def trained(
 ) -> tuple[TrainResult, tracking.TrackedRun]:
     """The result of a whole run."""
     with tracking.run(tracking.locate(store), "train", {"name": "shared"}) as run:
-        return training.train(options, store, catalog, CHOICE, resources, run, "shared"), run
+        return training.train(training.prepare(options, store, catalog), store, CHOICE, resources, run, "shared"), run
 
 
 @pytest.fixture(scope="session")

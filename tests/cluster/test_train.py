@@ -11,7 +11,7 @@ import torch
 from fashion_ray import snapshots, tracking
 from fashion_ray.catalog.pictures import decode_many
 from fashion_ray.cluster import Resources
-from fashion_ray.errors import UserError
+from fashion_ray.errors import ConflictError, UserError
 from fashion_ray.models import bundle
 from fashion_ray.storage import Store
 from fashion_ray.training import run as training
@@ -71,30 +71,30 @@ def test_a_finished_run_again_repeats_no_epoch_and_ends_with_the_same_model(
     trained: Trained, store: Store, catalog: snapshots.Snapshot, options: TrainOptions, resources: Resources
 ) -> None:
     result, run = trained
-    again = training.train(options, store, catalog, CHOICE, resources, run, "shared")
+    again = training.train(training.prepare(options, store, catalog), store, CHOICE, resources, run, "shared")
     assert again.card.model_version == result.card.model_version
     assert len(again.history) == len(result.history)
 
 
 def test_a_name_cannot_be_taken_over_by_other_options(store: Store, catalog: snapshots.Snapshot, options: TrainOptions) -> None:
-    noted = training.claim(store, options, catalog, "claimed")
-    store.write_json(noted, "runs", "claimed", "start", "run.json")
-    assert training.claim(store, replace(options, workers=1), catalog, "claimed") == noted
-    with pytest.raises(UserError, match=r"learning_rate was 0\.0005 and is 0\.5"):
-        training.claim(store, replace(options, learning_rate=0.5), catalog, "claimed")
+    with training.claim(store, options, catalog, "claimed") as noted:
+        store.write_json(noted, "runs", "claimed", "start", "run.json")
+        with pytest.raises(ConflictError, match="at work"), training.claim(store, options, catalog, "claimed"):
+            pass
+    with training.claim(store, replace(options, workers=1), catalog, "claimed") as again:
+        assert again == noted
+    with (
+        pytest.raises(UserError, match=r"learning_rate was 0\.0005 and is 0\.5"),
+        training.claim(store, replace(options, learning_rate=0.5), catalog, "claimed"),
+    ):
+        pass
 
 
-def test_a_loss_that_is_not_a_number_is_the_users_error(
-    store: Store, catalog: snapshots.Snapshot, options: TrainOptions, resources: Resources
+def test_a_batch_that_a_worker_cannot_fill_is_the_users_error(
+    trained: Trained, store: Store, catalog: snapshots.Snapshot, options: TrainOptions, resources: Resources
 ) -> None:
-    wild = replace(
-        options, schedule="heads:1", heads_learning_rate=10.0, head="linear", weights="none", precision="f32", seed=9
-    )
-    wild = replace(wild, workers=1, learning_rate=10.0, schedule="all:2", batchnorm="learned")
-    with tracking.run(tracking.locate(store), "train", {}) as run:
-        try:
-            result = training.train(wild, store, catalog, CHOICE, resources, run, "wild")
-        except UserError as error:
-            assert "--learning-rate" in str(error)
-        else:
-            assert np.isfinite(result.history["train_loss"]).all()
+    _, run = trained
+    large = replace(options, batch_size=4096)
+    with pytest.raises(UserError, match="--batch-size: got 4096"):
+        training.train(training.prepare(large, store, catalog), store, CHOICE, resources, run, "large")
+    assert not store.exists("runs", "large")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -31,6 +32,20 @@ def bundle_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr[-3000:]
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("bundle ")]
     return dict(json.loads((Path(line.split(maxsplit=1)[1]) / "card.json").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [("--weights", "/nowhere/weights.pth", "cannot be read"), ("--schedule", "top9:1", "the trunk has 7 blocks")],
+)
+def test_what_does_not_fit_the_catalog_or_the_trunk_is_refused_before_anything_starts(
+    option: str, value: str, expected: str, root: Path, run_job: Run
+) -> None:
+    before = sorted(root.rglob("*.json"))
+    done = run_job(root, "train", option, value)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: {option}") and expected in done.stderr.splitlines()[-1]
+    assert sorted(root.rglob("*.json")) == before
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +97,9 @@ def test_one_picture_gets_the_answer_that_its_row_got(
     picture.write_bytes(catalog.set_index("product_id").loc[row["product_id"], "image"])
     done = run_job(root, "score", "--image", str(picture))
     assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stdout.splitlines() if line.strip().startswith("masterCategory")]
-    label, chance = line.split()[1:-1] and line.strip().removeprefix("masterCategory").strip().split(",")[0].rsplit(" ", 1)
+    said = re.search(r"^  masterCategory +(?P<label>.+?) (?P<chance>[0-9.]+),", done.stdout, re.MULTILINE)
+    assert said is not None, done.stdout
+    label, chance = said["label"], said["chance"]
     assert label == row["masterCategory_predicted"]
     assert float(chance) == pytest.approx(row["masterCategory_probability"], abs=2e-3)
 
@@ -105,9 +121,5 @@ def test_a_killed_training_run_goes_on_under_its_name_and_leaves_no_process(root
     card = bundle_of(done)
     assert "continuing after epoch" in done.stderr
     assert card["provenance"]["run_id"] == noted["run_id"], "the same MLflow run"
-    epochs = [
-        int(line.split("epoch ")[1].split()[0])
-        for line in done.stderr.splitlines()
-        if ") epoch " in line or ": epoch " in line or (" epoch " in line and "(heads): loss" in line)
-    ]
+    epochs = [int(number) for number in re.findall(r" epoch (\d+) \(heads\): loss", done.stderr)]
     assert epochs and min(epochs) >= 2 and max(epochs) == 4
