@@ -35,9 +35,9 @@ def main(arguments: Sequence[str]) -> None:
         with cluster.connect(options.address, cpus=options.cpus, dashboard=True) as has:
             choice = engines.choose(options.engine, options.precision, gpus=has.gpus, **engines.of_this_node())
             result = train(prepared, store, choice, has, run, name)
-        version, alias = publish.publish(result, store, catalog, run, name)
+        became = publish.publish(result, store, catalog, run, name)
     print(publish.summary(result))
-    print(f"model {result.card.model_version} registered as version {version}" + (f" ({alias})" if alias else ""))
+    print(became)
     print("bundle", store.show("models", result.card.model_version))
     print("report", store.show("reports", name, "training.html"))
 

@@ -14,8 +14,11 @@ from fashion_ray.storage import Store
 from fashion_ray.training.run import TrainResult
 
 
-def publish(result: TrainResult, store: Store, catalog: Snapshot, run: tracking.TrackedRun, name: str) -> tuple[str, str]:
-    """Log plots, tables, the report and the bundle, and register it; its version in the registry and its alias."""
+def publish(result: TrainResult, store: Store, catalog: Snapshot, run: tracking.TrackedRun, name: str) -> str:
+    """Log plots, tables, the report and the bundle, and register it; what became of it, in words.
+
+    A control experiment is not registered: it must never become the champion.
+    """
     files: dict[str, bytes | str] = {
         "plots/learning_curves.png": plots.learning_curves(result.history),
         "tables/history.csv": result.history.to_csv(index=False),
@@ -50,7 +53,11 @@ def publish(result: TrainResult, store: Store, catalog: Snapshot, run: tracking.
         run.folder(temporary, "")
     store.write_bytes(page.encode(), "reports", name, "training.html")
     run.tags({"model_version": result.card.model_version, "collapsed": ", ".join(collapsed(result)) or "no"})
-    return tracking.register(run, "bundle", result.card.model_version)
+    model = f"model {result.card.model_version}"
+    if result.card.provenance["shuffle_labels"]:
+        return f"{model} not registered: its labels were drawn at random"
+    version, alias = tracking.register(run, "bundle", result.card.model_version)
+    return f"{model} registered as version {version}" + (f" ({alias})" if alias else "")
 
 
 def collapsed(result: TrainResult) -> list[str]:

@@ -60,7 +60,9 @@ def test_the_quick_preset_learns_the_demo_but_not_by_heart(champion: dict[str, A
 
 def test_on_labels_drawn_at_random_it_stays_near_chance(root: Path, champion: dict[str, Any], run_job: Run) -> None:
     """Chance is what always answering the commonest of the test split's classes would get."""
-    control = bundle_of(run_job(root, "train", "--shuffle-labels"))
+    done = run_job(root, "train", "--shuffle-labels")
+    control = bundle_of(done)
+    assert "not registered" in done.stdout
     pointer = json.loads((root / "catalog" / "CURRENT.json").read_text())
     catalog = pd.read_parquet(root / "catalog" / pointer["snapshot"], columns=["articleType", "split"])
     classes = [name for name in control["classes"]["articleType"] if name is not None]
