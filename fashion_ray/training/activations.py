@@ -11,6 +11,7 @@ import errno
 import json
 import logging
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ from fashion_ray.errors import UserError
 from fashion_ray.training.loop import Batch
 
 log = logging.getLogger(__name__)
+
+PROGRESS_ROWS = 8192
+"""Rows between two lines in the log."""
+
+STALE_S = 24 * 3600
 
 Augment = Callable[[np.ndarray, int], np.ndarray]
 """Pixels and the number of the view, to pixels; view 0 is the picture as it is."""
@@ -89,6 +95,7 @@ def fill(
     """
     temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
     temporary.mkdir(parents=True)
+    _sweep(folder.parent)
     files = [open(temporary / f"view-{number}.bin", "wb") for number in range(views)]  # noqa: SIM115
     labels: list[np.ndarray] = []
     shape: tuple[int, ...] = (0,)
@@ -103,6 +110,8 @@ def fill(
                 file.write(values.to(torch.bfloat16).contiguous().view(torch.int16).numpy().tobytes())
             labels.append(wanted)
             rows += len(wanted)
+            if rows // PROGRESS_ROWS > (rows - len(wanted)) // PROGRESS_ROWS:
+                log.info("cached %d of about %d rows", rows, expected_rows)
         for file in files:
             file.close()
         if not rows:
@@ -129,6 +138,13 @@ def fill(
     if loaded is None:
         raise OSError(f"--cache: {folder} could not be put in place")
     return loaded
+
+
+def _sweep(place: Path) -> None:
+    """Remove what runs that were killed a day ago or earlier left half-filled."""
+    for left in place.glob(".*.*"):
+        if left.is_dir() and time.time() - left.stat().st_mtime > STALE_S:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _announce(folder: Path, rows: int, views: int, row_bytes: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -250,3 +252,14 @@ def test_the_cache_is_read_from_its_files_and_not_held_in_memory(tmp_path: Path)
     if not mapped.exists():
         pytest.skip("no /proc here")
     assert str(tmp_path / "key" / "view-0.bin") in mapped.read_text()
+
+
+def test_what_a_run_left_that_was_killed_a_day_ago_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    filled(tmp_path / "kept")
+    for name in (".old.abc", ".young.abc"):
+        (tmp_path / name).mkdir()
+    long_ago = time.time() - 2 * 24 * 3600
+    os.utime(tmp_path / ".old.abc", (long_ago, long_ago))
+    os.utime(tmp_path / "kept", (long_ago, long_ago))
+    filled(tmp_path / "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".young.abc", "kept", "new"]
