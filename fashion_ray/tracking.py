@@ -128,10 +128,10 @@ def run(
         created = client.create_run(_experiment(tracking), run_name=job, tags={"job": job, "code_version": __version__})
         run_id = created.info.run_id
     tracked = TrackedRun(tracking, run_id)
-    tracked.parameters(parameters)
-    if tags:
-        tracked.tags(tags)
     try:
+        tracked.parameters(parameters)
+        if tags:
+            tracked.tags(tags)
         yield tracked
     except KeyboardInterrupt:
         client.set_terminated(run_id, "KILLED")
