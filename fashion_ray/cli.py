@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 import tyro
 
+from fashion_ray.config import without_password
 from fashion_ray.errors import GateRefused, UserError
 from fashion_ray.logs import show_progress
 
@@ -83,9 +84,7 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
         _last_words(f"refused: {refusal}")
         status = 3
     except KeyboardInterrupt:
-        _last_words(
-            "error: interrupted; nothing was published. The same command again goes on; training needs the --name it printed"
-        )
+        _last_words("error: interrupted; nothing unfinished was published. The same command again goes on (train: --name)")
         status = 130
     except Exception as error:
         user_error = _user_error(error)
@@ -102,7 +101,7 @@ def _terminated(signal_number: int, frame: object) -> None:
 
 def _last_words(line: str) -> None:
     sys.stdout.flush()
-    print(line, file=sys.stderr, flush=True)
+    print(without_password(line), file=sys.stderr, flush=True)
 
 
 def _user_error(error: BaseException | None) -> UserError | None:

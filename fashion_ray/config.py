@@ -47,8 +47,9 @@ def is_uri(location: str) -> bool:
 
 
 def without_password(text: str) -> str:
-    """The text with the user and password of every URI in it left out: for logs, manifests and MLflow."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+    """The text without the user, password and secret parameters of the URIs in it: for logs, manifests and MLflow."""
+    text = re.sub(r"(?<=://)([^\s/:@]*:\S*|[^\s/@]+)@", "", text)
+    return re.sub(r"(?i)([?&][^=&\s]*(?:token|secret|signature|credential|key|password)[^=&\s]*=)[^&\s]+", r"\1***", text)
 
 
 def absolute(location: str, *, option: str = "--root") -> str:
@@ -58,6 +59,8 @@ def absolute(location: str, *, option: str = "--root") -> str:
     """
     if is_uri(location):
         return location.rstrip("/")
+    if any(mark in location for mark in ("?", "#", "%", "::")):
+        raise UserError(f"{option}: got {location!r}, which reads as a URI's parts; expected a path without ?, #, % and ::")
     path = Path(location).expanduser()
     if not path.is_absolute() and inside_submitted_job():
         raise UserError(

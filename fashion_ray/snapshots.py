@@ -11,11 +11,12 @@ A commit is the creation, if absent, of the next numbered entry of the log, so o
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fashion_ray.errors import ConflictError
+from fashion_ray.errors import ConflictError, UserError
 from fashion_ray.storage import Store, to_json
 
 MANIFEST = "_manifest.json"
@@ -46,10 +47,18 @@ def current(store: Store, table: str) -> Snapshot | None:
     entries = _log(store, table)
     if not entries:
         return None
-    commit = store.read_json(table, "log", entries[-1])
-    folder = commit["snapshot"]
-    manifest = store.read_json(table, folder, MANIFEST)
-    return Snapshot(table=table, name=folder.rsplit("/", 1)[-1], sequence=commit["sequence"], manifest=manifest)
+    try:
+        commit = store.read_json(table, "log", entries[-1])
+        folder, sequence = str(commit["snapshot"]), int(commit["sequence"])
+        if ".." in folder or folder.startswith("/"):
+            raise ValueError(f"a folder outside the table: {folder!r}")
+        manifest = store.read_json(table, folder, MANIFEST)
+    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+        raise UserError(
+            f"{table}: the commit {store.show(table, 'log', entries[-1])} cannot be read ({type(error).__name__}: {error}); "
+            "expected one that a job wrote. Restore it, or remove it to go back to the commit before"
+        ) from error
+    return Snapshot(table=table, name=folder.rsplit("/", 1)[-1], sequence=sequence, manifest=manifest)
 
 
 def staging(table: str, name: str) -> str:
@@ -67,7 +76,7 @@ def publish(store: Store, table: str, name: str, manifest: dict[str, Any], *, ba
     sealed = {**manifest, "table": table, "snapshot": name, "published_at": now()}
     entry = {"snapshot": folder, "sequence": sequence, "published_at": sealed["published_at"]}
     taken = store.exists(table, "log", f"{sequence:08d}.json")
-    if not taken:
+    if not taken and not _published_before(store, table, folder, sealed["files"]):
         store.write_json(sealed, table, folder, MANIFEST)
     if taken or not store.create_bytes(to_json(entry), table, "log", f"{sequence:08d}.json"):
         raise ConflictError(
@@ -75,7 +84,15 @@ def publish(store: Store, table: str, name: str, manifest: dict[str, Any], *, ba
             "published; run the same command again to build on the newer one"
         )
     repair_pointer(store, table)
-    return Snapshot(table=table, name=name, sequence=sequence, manifest=sealed)
+    return Snapshot(table=table, name=name, sequence=sequence, manifest=store.read_json(table, folder, MANIFEST))
+
+
+def _published_before(store: Store, table: str, folder: str, files: list[dict[str, Any]]) -> bool:
+    """Whether the folder was published with these very files, so that its manifest stays as it is."""
+    try:
+        return bool(store.read_json(table, folder, MANIFEST)["files"] == files)
+    except (FileNotFoundError, ValueError, KeyError):
+        return False
 
 
 def repair_pointer(store: Store, table: str) -> None:
@@ -108,4 +125,4 @@ def fingerprint(*parts: object) -> str:
 
 
 def _log(store: Store, table: str) -> list[str]:
-    return [name for name in store.names(table, "log") if name.endswith(".json") and not name.startswith(".")]
+    return [name for name in store.names(table, "log") if re.fullmatch(r"\d{8}\.json", name)]

@@ -89,9 +89,17 @@ class Store:
         """The names in a folder, sorted; none if there is no such folder."""
         try:
             listed = self.filesystem.ls(self.path(*parts), detail=False, **({} if self.is_local else {"refresh": True}))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in listed)
+
+    def size_bytes(self, *parts: str) -> int | None:
+        """The size of a file; none if there is no such file."""
+        try:
+            size = self.filesystem.size(self.path(*parts))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return None if size is None else int(size)
 
     def read_bytes(self, *parts: str) -> bytes:
         """A whole file. Raises FileNotFoundError."""

@@ -124,12 +124,14 @@ def run(
             client.update_run(run_id, status="RUNNING")
         except MlflowException:
             run_id = None  # the store was removed since
+    continued = run_id is not None
     if run_id is None:
         created = client.create_run(_experiment(tracking), run_name=job, tags={"job": job, "code_version": __version__})
         run_id = created.info.run_id
     tracked = TrackedRun(tracking, run_id)
     try:
-        tracked.parameters(parameters)
+        if not continued:
+            tracked.parameters(parameters)  # they cannot be changed later, and where a run goes on may differ
         if tags:
             tracked.tags(tags)
         yield tracked

@@ -56,6 +56,7 @@ def ingest(
     base = snapshots.current(store, "catalog")
     snapshots.repair_pointer(store, "catalog")
     if base is not None and base.name == name:
+        store.remove("catalog", "staging", name)  # left by a run that died just after its commit
         return IngestResult(snapshot=base, books=base.manifest["books"], already_current=True)
     plan = plan_ingest(*source.rows(seen_at), source.pictures(), seen_at=seen_at)
     if not plan.shards:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import imagehash
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 DECODER_VERSION = "1"
 """Goes into every score key: raise it when the same bytes give other pixels."""
@@ -24,6 +24,13 @@ MAX_PIXELS = 64_000_000
 MIN_SIDE = 8
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """What may be decoded at all: Pillow knows many more formats, each one more way in."""
+
+
+DAMAGED = (
+    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, ZeroDivisionError,
+    EOFError, NotImplementedError, RuntimeError, struct.error,
+)  # fmt: skip
+"""What Pillow's decoders raise on damaged files, `UnidentifiedImageError` (an OSError) among them."""
 
 
 class BadPicture(ValueError):
@@ -71,7 +78,7 @@ def open_rgb(content: bytes) -> Image.Image:
         picture = Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise BadPicture("too_large", str(error)) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error) as error:
+    except DAMAGED as error:
         raise BadPicture("not_an_image", f"{len(content)} bytes that no decoder knows") from error
     if picture.width * picture.height > MAX_PIXELS:
         raise BadPicture("too_large", f"{picture.width} x {picture.height} pixels, at most {MAX_PIXELS}")
@@ -80,15 +87,7 @@ def open_rgb(content: bytes) -> Image.Image:
     try:
         picture.load()
         return _to_rgb(_upright(picture))
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        IndexError,
-        EOFError,
-        struct.error,
-        Image.DecompressionBombError,
-    ) as error:
+    except (*DAMAGED, Image.DecompressionBombError) as error:
         raise BadPicture("truncated", f"{picture.format}: {error}") from error
 
 
@@ -126,7 +125,7 @@ def _upright(picture: Image.Image) -> Image.Image:
     """The picture as its orientation tag wants it; the other tags, damaged or not, are left unread."""
     try:
         orientation = picture.getexif().get(ExifTags.Base.Orientation)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
+    except DAMAGED:
         return picture
     turn = TURNS.get(orientation) if isinstance(orientation, int) else None
     return picture if turn is None else picture.transpose(turn)

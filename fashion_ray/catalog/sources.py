@@ -27,6 +27,9 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError)
 """What a damaged entry of a zip raises, by its method of compression; bzip2 raises OSError."""
 
+MAX_ROWS_BYTES = 1024**3
+"""Of styles.csv, which the driver reads whole."""
+
 LAYOUT = "a zip or a folder with styles.csv and images/<id>.jpg"
 
 
@@ -63,7 +66,7 @@ def open_source(location: str, *, seed: int = 0, products: int = 2000) -> Source
     except (ImportError, ValueError, OSError) as error:
         raise UserError(f"--source: {location!r} cannot be opened ({error}); expected {LAYOUT}, or `demo`") from error
     if info["type"] == "directory":
-        if not filesystem.exists(f"{path.rstrip('/')}/styles.csv"):
+        if not filesystem.isfile(f"{path.rstrip('/')}/styles.csv"):
             raise UserError(f"--source: the folder {location!r} has no styles.csv; expected {LAYOUT}")
         return FolderSource(location)
     if "styles.csv" not in _zip(location).namelist():
@@ -89,7 +92,14 @@ class ZipSource:
 
     def rows(self, seen_at: str) -> tuple[pa.Table, list[dict[str, object]]]:
         archive = _zip(self.location)
-        return styles.parse(archive.read("styles.csv"), name=f"{self.location}:styles.csv", seen_at=seen_at)
+        _check_rows_size(archive.getinfo("styles.csv").file_size, self.name)
+        try:
+            content = archive.read("styles.csv")
+        except UNREADABLE as error:
+            raise UserError(
+                f"--source: styles.csv in the zip {self.name!r} cannot be read ({error}); expected {LAYOUT}"
+            ) from error
+        return styles.parse(content, name=f"{self.name}:styles.csv", seen_at=seen_at)
 
     def pictures(self) -> list[str]:
         return sorted(name for name in _zip(self.location).namelist() if _is_picture(name))
@@ -127,7 +137,7 @@ class FolderSource:
         return digest.hexdigest()
 
     def rows(self, seen_at: str) -> tuple[pa.Table, list[dict[str, object]]]:
-        return styles.parse(self._styles(), name=f"{self.location}/styles.csv", seen_at=seen_at)
+        return styles.parse(self._styles(), name=f"{self.name}/styles.csv", seen_at=seen_at)
 
     def pictures(self) -> list[str]:
         return [locator for locator, _, _ in self._listing()]
@@ -136,6 +146,9 @@ class FolderSource:
         filesystem, path = _filesystem(self.location)
         for locator in locators:
             target = f"{path}/{locator}"
+            if not filesystem.isfile(target):
+                yield BadPicture("not_an_image", "neither a file nor a link to one")
+                continue
             size = filesystem.size(target)
             if size is not None and size > MAX_BYTES:
                 yield BadPicture("too_large", f"{size} bytes, at most {MAX_BYTES}")
@@ -144,6 +157,7 @@ class FolderSource:
 
     def _styles(self) -> bytes:
         filesystem, path = _filesystem(self.location)
+        _check_rows_size(filesystem.size(f"{path}/styles.csv") or 0, self.name)
         return bytes(filesystem.cat_file(f"{path}/styles.csv"))
 
     def _listing(self) -> list[tuple[str, int, str]]:
@@ -152,7 +166,8 @@ class FolderSource:
             listed = filesystem.ls(f"{path}/images", detail=True)
         except FileNotFoundError:
             listed = []
-        names = [(f"images/{entry['name'].rsplit('/', 1)[-1]}", entry) for entry in listed if entry["type"] == "file"]
+        # Links too, to whatever: a picture that is none is quarantined when it is read.
+        names = [(f"images/{entry['name'].rsplit('/', 1)[-1]}", entry) for entry in listed if entry["type"] != "directory"]
         stamps = ((name, entry.get("size") or 0, _stamp(entry)) for name, entry in names if _is_picture(name))
         return sorted(stamps)
 
@@ -181,6 +196,12 @@ class DemoSource:
         feed = _demo(self.seed, self.products)
         for locator in locators:
             yield feed.picture(product_id_of(locator))
+
+
+def _check_rows_size(size: int, name: str) -> None:
+    """Refuse a styles.csv that is too large to be one, before it is unpacked."""
+    if size > MAX_ROWS_BYTES:
+        raise UserError(f"--source: styles.csv of {name!r} has {size} bytes, expected at most {MAX_ROWS_BYTES}")
 
 
 def product_id_of(locator: str) -> str:

@@ -29,6 +29,9 @@ ROWS = pa.schema(
 
 MISSING = ("", "NA")
 
+RESERVED_LABEL = "(other)"
+"""What reports call a null answer."""
+
 
 class BadRow(ValueError):
     """A row that cannot be used; `reason` is one of schema.REASONS."""
@@ -94,6 +97,8 @@ def _row(cells: list[str]) -> dict[str, object]:
         field: None if cell in MISSING else cell for field, cell in zip(FEED_COLUMNS, cells, strict=True)
     }
     product_id = check_id(str(values.pop("id") or ""))
+    if RESERVED_LABEL in values.values():
+        raise BadRow("bad_row", f"the label {RESERVED_LABEL!r} stands for products that no label fits")
     return {**values, "product_id": product_id, "year": _year(values["year"])}
 
 

@@ -116,10 +116,10 @@ def load(files: Mapping[str, bytes], *, name: str) -> tuple[Card, Network]:
             f"bundle {name}: its weights or inference fields are not those of version {card.model_version}; it was changed or "
             "damaged since it was trained. Train it again or restore it"
         )
-    network = empty_network(card)
     try:
+        network = empty_network(card)
         network.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"bundle {name}: {WEIGHTS} does not fit the network that {CARD} describes ({error})") from error
     return card, network.eval()
 

@@ -64,9 +64,18 @@ def score(
     Raises ReconciliationError if a product is missing or counted twice; nothing is published then.
     """
     name = snapshots.fingerprint(catalog.name, model.card.model_version, DECODER_VERSION, choice.name, choice.precision)
+    with store.held("scores", "locks", name) as free:
+        if not free:
+            raise ConflictError("scores: another process is scoring the same catalog with the same model; wait for it to end")
+        return _score(store, catalog, model, choice, name=name, cache=cache, run_id=run_id)
+
+
+def _score(
+    store: Store, catalog: Snapshot, model: ResolvedModel, choice: EngineChoice, *, name: str, cache: str, run_id: str
+) -> ScoreResult:
     snapshots.repair_pointer(store, "scores")
     base = snapshots.current(store, "scores")
-    if base is not None and base.name == name:
+    if base is not None and base.name == name and all(store.exists(file) for file in base.files):
         return ScoreResult(snapshot=base, books=base.manifest["books"], timing={}, already_current=True)
     folder = snapshots.staging("scores", name)
     started = time.perf_counter()
@@ -192,7 +201,13 @@ def _run(
 
 def _receipts(store: Store, folder: str) -> dict[str, dict[str, Any]]:
     names = [name for name in store.names(folder, "_receipts") if name.endswith(".json") and not name.startswith(".")]
-    return {receipt["part"]: receipt for receipt in (store.read_json(folder, "_receipts", name) for name in names)}
+    receipts = (store.read_json(folder, "_receipts", name) for name in names)
+    return {receipt["part"]: receipt for receipt in receipts if _whole(store, folder, receipt["file"])}
+
+
+def _whole(store: Store, folder: str, file: dict[str, Any]) -> bool:
+    """Whether the file that a receipt speaks of is there, as long as it was."""
+    return bool(store.size_bytes(folder, file["name"]) == file["size_bytes"])
 
 
 def _timing(receipts: dict[str, dict[str, Any]], wall_s: float) -> dict[str, float]:

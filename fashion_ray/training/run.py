@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ from ray.train.torch import TorchTrainer
 
 from fashion_ray import tracking
 from fashion_ray.cluster import Resources
+from fashion_ray.config import without_password
 from fashion_ray.errors import ConflictError, UserError
 from fashion_ray.models import backbones, bundle
 from fashion_ray.models.bundle import Card
@@ -65,6 +68,7 @@ def claim(store: Store, options: TrainOptions, catalog: Snapshot, name: str) -> 
     Raises UserError if a run of this name was asked for something else, ConflictError if it is at work now.
     """
     asked = {key: value for key, value in tracking.flat(options).items() if key not in IDENTITY}
+    asked["weights"] = without_password(options.weights)
     asked = json.loads(json.dumps({**asked, "catalog_snapshot": catalog.name}))
     try:
         noted = store.read_json("runs", name, "start", "run.json")
@@ -235,6 +239,7 @@ def _fit(
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
     )
+    at_termination = signal.getsignal(signal.SIGTERM)
     try:
         result = trainer.fit()
     except SystemExit as stop:  # what Ray Train makes of Ctrl-C
@@ -244,6 +249,8 @@ def _fit(
         if mistakes:
             raise mistakes[0] from error
         raise
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, at_termination)  # Ray Train leaves another handler behind
     kept = sorted(
         ((metrics["score"], metrics["epoch"], place) for place, metrics in result.best_checkpoints), key=lambda k: k[:2]
     )
@@ -281,8 +288,8 @@ def _finish(
     best = history.iloc[int(history["score"].to_numpy().argmax())]
     provenance = {
         "run_id": run.run_id, "run_name": name, "catalog_snapshot": catalog.name, "best_epoch": int(best["epoch"]),
-        "engine": choice.name, "precision": choice.precision, "schedule": options.schedule, "weights": options.weights,
-        "shuffle_labels": options.shuffle_labels,
+        "engine": choice.name, "precision": choice.precision, "schedule": options.schedule,
+        "weights": without_password(options.weights), "shuffle_labels": options.shuffle_labels,
         "metrics": {key: round(value, 6) for key, value in metrics.items() if np.isfinite(value)},
     }  # fmt: skip
     files = bundle.dump(replace(card, provenance=provenance), network)

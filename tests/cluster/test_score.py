@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 
 from fashion_ray import snapshots
 from fashion_ray.catalog import schema
+from fashion_ray.catalog.pictures import DECODER_VERSION
 from fashion_ray.cluster import Resources
 from fashion_ray.errors import ConflictError, ReconciliationError
 from fashion_ray.scoring.inference import ResolvedModel
@@ -81,6 +83,28 @@ def test_a_run_that_died_is_invisible_and_what_it_finished_is_not_repeated(
     snapshot = run(own_store, model, cache, "r2")
     assert [part.stat().st_mtime_ns for part in parts] == before
     assert snapshot.manifest["books"]["scored"] == snapshot.manifest["books"]["catalog"]
+
+
+def test_a_receipt_without_its_file_is_no_receipt(own_store: Store, model: ResolvedModel, cache: str) -> None:
+    snapshot = run(own_store, model, cache)
+    rows = own_store.read_table(snapshot.folder, columns=["product_id"]).num_rows
+    own_store.remove(snapshot.files[0])
+    again = run(own_store, model, cache, "r2")
+    assert own_store.read_table(again.folder, columns=["product_id"]).num_rows == rows
+    for file in again.manifest["files"]:
+        content = own_store.read_bytes(again.folder, file["name"])
+        assert hashlib.sha256(content).hexdigest() == file["sha256"]
+
+
+def test_a_scoring_that_is_at_work_is_not_joined_by_another(own_store: Store, model: ResolvedModel, cache: str) -> None:
+    catalog = snapshots.current(own_store, "catalog")
+    assert catalog is not None
+    name = snapshots.fingerprint(catalog.name, model.card.model_version, DECODER_VERSION, CHOICE.name, CHOICE.precision)
+    with own_store.held("scores", "locks", name) as free:
+        assert free
+        with pytest.raises(ConflictError, match="wait for it to end"):
+            run(own_store, model, cache)
+    assert run(own_store, model, cache).sequence == 1
 
 
 def test_of_two_publishers_on_one_base_the_second_is_refused(own_store: Store, model: ResolvedModel, cache: str) -> None:

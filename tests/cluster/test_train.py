@@ -48,13 +48,19 @@ def test_validation_over_two_workers_is_the_plain_figure(
     images = table["image"].to_pylist()
     pixels, bad = decode_many([images[row] for row in rows], *card.decoded_size)
     assert not bad
-    with torch.inference_mode():
-        _, *logits = network(torch.from_numpy(pixels))
     best = result.history.iloc[int(np.argmax(result.history["score"]))]
+    open_blocks = {"heads": 0, "top1": 1, "all": len(network.trunk.blocks)}[best["stage"]]
+    with torch.inference_mode():
+        inputs = network.trunk.lower(network.preprocess(torch.from_numpy(pixels)), open_blocks)
+        if best["stage"] == "heads":
+            inputs = inputs.mean((2, 3))
+        if best["stage"] != "all":
+            inputs = inputs.bfloat16().float()  # as activations are cached
+        logits = network.answers(network.trunk.upper(inputs, open_blocks))
     for target, values in zip(card.targets, logits, strict=True):
         wanted = words.encode(target, [labels[target][row] for row in rows])
         right = (values.argmax(1).numpy() == wanted)[wanted >= 0]
-        # one row may fall the other way: activations are cached in bfloat16
+        # one row may fall the other way: the engine's activations are the same to 1e-5 only
         assert best[f"validation_accuracy/{target}"] == pytest.approx(right.mean(), abs=1.01 / len(right))
 
 
@@ -74,6 +80,24 @@ def test_a_finished_run_again_repeats_no_epoch_and_ends_with_the_same_model(
     again = training.train(training.prepare(options, store, catalog), store, CHOICE, resources, run, "shared")
     assert again.card.model_version == result.card.model_version
     assert len(again.history) == len(result.history)
+
+
+def test_a_run_may_go_on_with_other_means(store: Store) -> None:
+    tracked = tracking.locate(store)
+    with tracking.run(tracked, "train", {"cpus": 2}) as first:
+        pass
+    with tracking.run(tracked, "train", {"cpus": 1}, run_id=first.run_id) as again:
+        assert again.run_id == first.run_id
+    assert tracked.client().get_run(first.run_id).info.status == "FINISHED"
+    with pytest.raises(KeyboardInterrupt), tracking.run(tracked, "train", {}) as stopped:
+        raise KeyboardInterrupt
+    assert tracked.client().get_run(stopped.run_id).info.status == "KILLED"
+
+
+def test_no_password_is_noted(store: Store, catalog: snapshots.Snapshot, options: TrainOptions) -> None:
+    secret = replace(options, weights="https://user:hunter2@host/weights.pth")
+    with training.claim(store, secret, catalog, "secret") as noted:
+        assert "hunter2" not in str(noted)
 
 
 def test_a_name_cannot_be_taken_over_by_other_options(store: Store, catalog: snapshots.Snapshot, options: TrainOptions) -> None:

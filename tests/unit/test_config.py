@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fashion_ray import config
 from fashion_ray.catalog.options import IngestOptions
 from fashion_ray.config import (
     CACHE_VARIABLE,
@@ -144,3 +145,24 @@ def test_names_that_can_name_a_file(name: str) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "-x", "a/b", "a\\b", "a b", "a\n", "x" * 129, "ä", "²", "a\0"])
 def test_names_that_cannot(name: str) -> None:
     assert not NAME_PATTERN.fullmatch(name)
+
+
+@pytest.mark.parametrize("location", ["a?b", "a#b", "a%20b", "a::b"])
+def test_a_path_that_reads_as_a_uri_is_refused(location: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--root"):
+        config.absolute(str(tmp_path / location))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("at https://user:pw@host/x", "at https://host/x"),
+        ("s3://u:p/SECRET@bucket/key", "s3://bucket/key"),
+        ("s3://u:p@SECRET@bucket/key", "s3://bucket/key"),
+        ("https://host/x?X-Amz-Signature=abc&y=1", "https://host/x?X-Amz-Signature=***&y=1"),
+        ("s3://bucket/key", "s3://bucket/key"),
+        ("sqlite:////root/mlflow.db", "sqlite:////root/mlflow.db"),
+    ],
+)
+def test_secrets_of_uris_are_left_out(text: str, expected: str) -> None:
+    assert config.without_password(text) == expected

@@ -357,3 +357,29 @@ def test_the_fingerprint_of_the_demo_tells_seeds_and_sizes_apart() -> None:
     found = {DemoSource(seed=seed, products=products).fingerprint() for seed in (1, 2) for products in (200, 210)}
     assert len(found) == 4
     assert DemoSource(seed=1, products=200).name != DemoSource(seed=2, products=200).name
+
+
+def test_pictures_that_are_links_are_read_and_links_to_nothing_are_quarantined(tmp_path: Path) -> None:
+    kept = tmp_path / "store"
+    kept.mkdir()
+    feed = tmp_path / "feed"
+    (feed / "images").mkdir(parents=True)
+    (feed / "styles.csv").write_text(HEADER + "\n")
+    Image.new("RGB", (20, 20)).save(kept / "picture.jpg")
+    (feed / "images" / "1.jpg").symlink_to(kept / "picture.jpg")
+    (feed / "images" / "2.jpg").symlink_to(kept / "nothing.jpg")
+    source = open_source(str(feed))
+    assert source.pictures() == ["images/1.jpg", "images/2.jpg"]
+    first, second = source.read(source.pictures())
+    assert first == (kept / "picture.jpg").read_bytes()
+    assert isinstance(second, BadPicture) and second.reason == "not_an_image"
+
+
+def test_a_styles_csv_that_is_too_large_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(tmp_path / "feed.zip", "w") as archive:
+        archive.writestr("styles.csv", HEADER + "\n" + "1" * 500)
+    monkeypatch.setattr(sources, "MAX_ROWS_BYTES", 400)
+    with pytest.raises(UserError, match="at most 400"):
+        open_source(str(tmp_path / "feed.zip")).rows(SEEN_AT)
