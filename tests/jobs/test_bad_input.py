@@ -60,7 +60,7 @@ CASES = {
 }
 
 
-NEEDS_RAY = ("empty catalog",)
+NEEDS_RAY = ("empty catalog", "other columns")
 
 
 @pytest.fixture
