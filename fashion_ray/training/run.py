@@ -254,8 +254,7 @@ def _fit(
     kept = sorted(
         ((metrics["score"], metrics["epoch"], place) for place, metrics in result.best_checkpoints), key=lambda k: k[:2]
     )
-    last = max(kept, key=lambda entry: entry[1])
-    history = json.loads(_read(last[2], worker.PROGRESS))["history"]
+    history = json.loads(_read(result.checkpoint, worker.PROGRESS))["history"]  # of the latest, which may not be among the best
     log.info("best epoch %d of %d, validation score %.4f", kept[-1][1], len(history), kept[-1][0])
     return safetensors.torch.load(_read(kept[-1][2], worker.WEIGHTS)), pd.DataFrame(history)
 

@@ -68,6 +68,7 @@ def test_every_epoch_is_in_mlflow_under_the_same_names(trained: Trained) -> None
     result, run = trained
     history = run.tracking.client().get_metric_history(run.run_id, "validation_accuracy/articleType")
     assert [metric.step for metric in history] == [1, 2, 3, 4]
+    assert len(result.history) == history[-1].step, "the report's history ends with the last epoch, not with the best"
     assert [metric.value for metric in history] == pytest.approx(list(result.history["validation_accuracy/articleType"]))
     final = run.tracking.client().get_run(run.run_id).data.metrics
     assert final["test/articleType/accuracy"] == pytest.approx(result.evaluations["test"]["articleType"].accuracy)

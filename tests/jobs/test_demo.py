@@ -125,3 +125,4 @@ def test_a_killed_training_run_goes_on_under_its_name_and_leaves_no_process(root
     assert card["provenance"]["run_id"] == noted["run_id"], "the same MLflow run"
     epochs = [int(number) for number in re.findall(r" epoch (\d+) \(heads\): loss", done.stderr)]
     assert epochs and min(epochs) >= 2 and max(epochs) == 4
+    assert re.search(r"best epoch \d of 4,", done.stderr), "the history is whole, whichever epoch was the best"
