@@ -23,7 +23,7 @@ PRODUCTS = 600
 CHOICE = EngineChoice(name="openvino", precision="f32", device="cpu")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def resources() -> Iterator[Resources]:
     """A Ray of two processors, stopped at the end."""
     with cluster.connect(None, cpus=2, dashboard=True) as has:
@@ -31,7 +31,7 @@ def resources() -> Iterator[Resources]:
     assert not ray.is_initialized()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def store(resources: Resources, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A root with the demo catalog in it."""
     store = Store(str(tmp_path_factory.mktemp("root")))
@@ -39,7 +39,7 @@ def store(resources: Resources, tmp_path_factory: pytest.TempPathFactory) -> Sto
     return store
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def catalog(store: Store) -> snapshots.Snapshot:
     """The shared catalog."""
     found = snapshots.current(store, "catalog")
@@ -47,13 +47,13 @@ def catalog(store: Store) -> snapshots.Snapshot:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A node-local cache of these tests' own."""
     return str(tmp_path_factory.mktemp("cache"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def options(store: Store, cache: str) -> TrainOptions:
     """A short schedule with every kind of stage, on two workers."""
     return TrainOptions(
@@ -62,7 +62,7 @@ def options(store: Store, cache: str) -> TrainOptions:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def trained(
     store: Store, catalog: snapshots.Snapshot, options: TrainOptions, resources: Resources
 ) -> tuple[TrainResult, tracking.TrackedRun]:
@@ -71,7 +71,7 @@ def trained(
         return training.train(training.prepare(options, store, catalog), store, CHOICE, resources, run, "shared"), run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def model(trained: tuple[TrainResult, tracking.TrackedRun]) -> ResolvedModel:
     """The bundle of that run."""
     result, _ = trained
