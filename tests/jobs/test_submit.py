@@ -36,7 +36,8 @@ def head(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tupl
     variables = environment(root, cache) | {"RAY_AUTH_MODE": "token"}  # `ray start` asks for a token by itself
     dashboard = free_port()
     started = subprocess.Popen(
-        [RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={free_port()}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={free_port()}",
+        [RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={free_port()}", f"--dashboard-port={dashboard}", 
+         f"--dashboard-agent-listen-port={free_port()}",
          "--dashboard-host=127.0.0.1", f"--temp-dir={temporary}", "--disable-usage-stats"],
         env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
