@@ -235,6 +235,8 @@ def finish_shard(numbers: pa.Table, *, store: Store, name: str, sides: ray.Objec
         position = pc.index_in(staged["product_id"], settled["product_id"])
         for column in ("group_id", "split"):
             staged = staged.append_column(column, settled[column].take(position))
+        for column in (*schema.DERIVED_COLUMNS, "reassigned_similarity"):
+            staged = staged.append_column(column, pa.nulls(staged.num_rows, schema.CATALOG.field(column).type))
         part = f"part-{number:05d}.parquet"
         final = schema.cast(staged, schema.CATALOG)
         size = store.write_table(final, snapshots.staging("catalog", name), part, compression="none", row_group_rows=512)

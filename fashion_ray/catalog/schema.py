@@ -9,6 +9,11 @@ import pyarrow as pa
 LABEL_COLUMNS = ("gender", "masterCategory", "subCategory", "articleType", "baseColour", "season", "usage")
 """What a network can be trained to predict. `year` and `productDisplayName` describe a product but are no targets."""
 
+DERIVED_COLUMNS = ("joined_category", "reassigned_masterCategory", "reassigned_subCategory", "reassigned_articleType")
+"""What catalog.labels makes of the label columns; a network can be trained to predict these too."""
+
+TARGETS = LABEL_COLUMNS + DERIVED_COLUMNS
+
 CATEGORY_LEVELS = ("masterCategory", "subCategory", "articleType")
 """The three levels of the taxonomy, from the root."""
 
@@ -17,6 +22,30 @@ FEED_COLUMNS = (
     "productDisplayName",
 )  # fmt: skip
 """The columns of styles.csv."""
+
+FEED_ROWS = pa.schema(
+    [
+        pa.field("product_id", pa.string()),
+        pa.field("source_row", pa.int64()),
+        *(pa.field(name, pa.string()) for name in LABEL_COLUMNS),
+        pa.field("year", pa.int32()),
+        pa.field("productDisplayName", pa.string()),
+        pa.field("locator", pa.string()),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("withdrawn", pa.bool_()),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+    ]
+)
+"""What a source reads: every row of the feed once, `reason` (one of REASONS) set where it cannot be used.
+
+`source_row` counts the rows of its file from 1, a header included. `locator` says where the row's picture lies; null
+means that it is the one among the source's pictures whose file name is the product id. `withdrawn` is true for a product
+that leaves.
+"""
+
+PICTURES = pa.schema([pa.field("locator", pa.string(), nullable=False), pa.field("size_bytes", pa.int64())])
+"""Pictures that lie beside the rows; `size_bytes` is null where it is not known without reading."""
 
 CATALOG = pa.schema(
     [
@@ -29,14 +58,23 @@ CATALOG = pa.schema(
         *(pa.field(name, pa.string()) for name in LABEL_COLUMNS),
         pa.field("year", pa.int32()),
         pa.field("productDisplayName", pa.string()),
+        *(pa.field(name, pa.string()) for name in DERIVED_COLUMNS),
+        pa.field("reassigned_similarity", pa.float32()),
         pa.field("group_id", pa.string()),
         pa.field("split", pa.string()),
     ]
 )
-"""One row a product with a decodable picture; `split` is null for products without labels."""
+"""One row a product with a decodable picture.
 
-FACTS = pa.schema([field for field in CATALOG if field.name not in ("image", "group_id", "split")])
-"""What is known of a product before the whole catalog is known."""
+`split` is train, validation or test; `bridge` for a labelled product that is a near-duplicate of two sides, so it is kept out
+of all; null for a product without labels.
+"""
+
+SETTLED = (*DERIVED_COLUMNS, "reassigned_similarity", "group_id", "split")
+"""What is known of a product only when the whole catalog is known."""
+
+FACTS = pa.schema([field for field in CATALOG if field.name not in ("image", *SETTLED)])
+"""What is known of a product on its own."""
 
 QUARANTINE = pa.schema(
     [
@@ -48,9 +86,13 @@ QUARANTINE = pa.schema(
         pa.field("run_id", pa.string()),
         pa.field("seen_at", pa.string(), nullable=False),
         pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("image_sha256", pa.string()),
     ]
 )
-"""One row for whatever a job could not use, with the reason."""
+"""One row for whatever a job could not use, with the reason.
+
+`attempts` counts how often a product was tried: again only when the bytes of its picture (`image_sha256`) have changed.
+"""
 
 REASONS: Mapping[str, str] = {
     "no_picture": "a row whose picture is missing from the feed",
@@ -61,6 +103,8 @@ REASONS: Mapping[str, str] = {
     "bad_row": "a row that cannot be read: too few fields, or a value that its column cannot hold",
     "bad_id": "a product id that is empty, too long, or has characters other than letters, digits, '.', '_' and '-'",
     "duplicate_id": "a second row or picture with an id that was seen before; the first one counts",
+    "unknown_product": "a withdrawal or a correction of a product that is not in the catalog",
+    "bad_correction": "a correction that cannot be read, or of a column that is no label",
     "decode_failed": "a picture that was fine at ingest and could not be decoded while scoring",
 }
 """Every reason that a quarantine row can have."""
@@ -74,12 +118,14 @@ def quarantine_row(
     product_id: str | None = None,
     source_row: int | None = None,
     detail: str = "",
+    image_sha256: str | None = None,
+    attempts: int = 1,
 ) -> dict[str, object]:
     """A row for the quarantine table; the run id is filled in when it is published."""
     assert reason in REASONS, reason
     return {
         "product_id": product_id, "source_row": source_row, "stage": stage, "reason": reason, "detail": detail[:500],
-        "run_id": None, "seen_at": seen_at, "attempts": 1,
+        "run_id": None, "seen_at": seen_at, "attempts": attempts, "image_sha256": image_sha256,
     }  # fmt: skip
 
 
