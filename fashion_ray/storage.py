@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
@@ -151,6 +152,18 @@ class Store:
     def read_table(self, *parts: str, columns: list[str] | None = None) -> pa.Table:
         """A Parquet file, or a folder of them, as one table."""
         return pq.read_table(self.path(*parts), columns=columns, filesystem=self.arrow_filesystem())
+
+    def read_rows(self, *parts: str, columns: list[str], rows: Sequence[int]) -> pa.Table:
+        """Some rows of a Parquet file, by their ascending numbers; only the row groups that hold them are read."""
+        with self.arrow_filesystem().open_input_file(self.path(*parts)) as opened:
+            file = pq.ParquetFile(opened)
+            sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+            ends = np.cumsum(sizes)
+            wanted = np.asarray(rows, dtype=np.int64)
+            groups, place = np.unique(np.searchsorted(ends, wanted, side="right"), return_inverse=True)
+            table = file.read_row_groups(groups.tolist(), columns=columns)
+        starts = np.concatenate([[0], np.cumsum([sizes[group] for group in groups])])[:-1]
+        return table.take(pa.array(wanted - (ends - sizes)[groups][place] + starts[place]))
 
     @contextmanager
     def held(self, *parts: str) -> Iterator[bool]:

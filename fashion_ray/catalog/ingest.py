@@ -1,38 +1,64 @@
-"""Raw feed to published catalog. In: a source and a store. Out: a catalog snapshot and its quarantine table.
+"""Raw feed to published catalog. In: a source, a store, the catalog so far. Out: the next catalog snapshot.
 
-Two passes over shards on Ray Data, so that no more than a few shards are ever in memory. The first reads, checks and
-hashes every picture and stages it; then, with all hashes known, near-duplicate groups and splits are settled on the
-driver; the second writes the final files. A shard that an interrupted run had staged is not read again.
+Two passes over the pictures, so that no more than a few portions are ever in memory. The first reads, checks and hashes
+each and stages it; then, with all hashes known, the driver merges the feed with the catalog so far and settles groups, sides
+and derived labels; the second writes the files. A portion that an interrupted run had staged is not read again.
 """
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
 
 from fashion_ray import snapshots
-from fashion_ray.catalog import schema, splits
-from fashion_ray.catalog.pictures import DECODER_VERSION, BadPicture, PictureFacts, inspect
+from fashion_ray.catalog import corrections, earlier, labels, schema, splits
+from fashion_ray.catalog.assembling import READY, Piece, assemble, plan_runs
+from fashion_ray.catalog.books import balance, quarantine_table, same_quarantine
+from fashion_ray.catalog.earlier import Earlier
+from fashion_ray.catalog.inspecting import FOUND, inspect_portion, staged_name, with_memory
+from fashion_ray.catalog.merging import merge, summarize
+from fashion_ray.catalog.pictures import DECODER_VERSION
 from fashion_ray.catalog.plan import IngestPlan, plan_ingest
+from fashion_ray.catalog.running import Each
 from fashion_ray.catalog.sources import Source
 from fashion_ray.errors import ConflictError, ReconciliationError, UserError
 from fashion_ray.storage import Store
 
 log = logging.getLogger(__name__)
 
-LAYOUT_VERSION = "1"
+LAYOUT_VERSION = "2"
 """Goes into the snapshot's name: raise it when the same feed gives another catalog."""
 
-FOUND = pa.schema([*schema.FACTS, pa.field("reason", pa.string()), pa.field("detail", pa.string())])
-"""What the first pass tells the driver of each picture; `reason` is null if it is usable."""
+ROW_TASKS = 64
+"""Into at most so many tasks are a feed's row files dealt out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be ingested, and how."""
+
+    source: Source
+    delta: bool = False
+    """Whether the feed has only what is new, changed or withdrawn."""
+
+    corrected: bytes | None = None
+    """A CSV of corrections (catalog.corrections)."""
+
+    run_id: str
+    ratios: tuple[float, float, float] = splits.DEFAULT_RATIOS
+
+    def key(self) -> str:
+        """Names the request by everything that decides its result, the catalog so far excepted."""
+        return snapshots.fingerprint(
+            LAYOUT_VERSION, DECODER_VERSION, self.source.fingerprint(), self.delta, self.corrected, self.ratios
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,215 +67,184 @@ class IngestResult:
 
     snapshot: snapshots.Snapshot
     books: dict[str, int]
+    summary: dict[str, int]
+    """How many products were added, changed, removed, unchanged and quarantined."""
+
+    previews: dict[str, bytes]
+    """Small pictures (PNG) of quarantined products that could be drawn at all."""
+
     already_current: bool
 
 
-def ingest(
-    source: Source, store: Store, *, run_id: str, ratios: tuple[float, float, float] = splits.DEFAULT_RATIOS
-) -> IngestResult:
-    """Publish a source as the current catalog. The same feed again changes nothing.
+def ingest(request: Request, store: Store, *, each: Each) -> IngestResult:
+    """Publish a feed as, or into, the current catalog. The same feed again changes nothing.
 
     Raises UserError for a feed that is no catalog, ReconciliationError if the books do not balance.
     """
-    seen_at = snapshots.now()
-    name = snapshots.fingerprint(LAYOUT_VERSION, DECODER_VERSION, source.fingerprint(), ratios)
-    base = snapshots.current(store, "catalog")
     snapshots.repair_pointer(store, "catalog")
-    if base is not None and base.name == name:
-        store.remove("catalog", "staging", name)  # left by a run that died just after its commit
-        return IngestResult(snapshot=base, books=base.manifest["books"], already_current=True)
-    plan = plan_ingest(*source.rows(seen_at), source.pictures(), seen_at=seen_at)
-    if not plan.shards:
-        raise UserError(
-            f"--source: {source.name} has no pictures ({plan.rows} rows); expected images/<id>.jpg beside styles.csv"
-        )
-    log.info("%s: %d rows, %d pictures, in %d shards", source.name, plan.rows, plan.pictures, len(plan.shards))
+    base = snapshots.current(store, "catalog")
+    if base is None and request.delta:
+        raise UserError("--delta: there is no catalog yet; expected one that the feed adds to. Ingest a full feed first")
+    key = request.key()
+    name = snapshots.fingerprint(key, base.name if base else "")
+    if base is not None and base.manifest.get("request") == key:
+        store.remove("catalog", "staging", base.name)  # left by a run that died just after its commit
+        return _unchanged(base)
     try:
-        snapshot = _build(source, store, plan, name=name, run_id=run_id, ratios=ratios, seen_at=seen_at, base=base)
+        result = _build(request, store, base, name=name, key=key, each=each)
     except Exception:
         published = snapshots.current(store, "catalog")
         if published is None or published.name != name:
             raise
         log.info("another run published the same catalog first")  # both runs end right
-        snapshot = published
+        result = _unchanged(published)
     store.remove("catalog", "staging", name)
-    return IngestResult(snapshot=snapshot, books=snapshot.manifest["books"], already_current=False)
+    return result
 
 
-def _build(
-    source: Source,
-    store: Store,
-    plan: IngestPlan,
-    *,
-    name: str,
-    run_id: str,
-    ratios: tuple[float, float, float],
-    seen_at: str,
-    base: snapshots.Snapshot | None,
-) -> snapshots.Snapshot:
-    found = _inspect_all(source, store, plan, f"catalog/staging/{name}")
-    unusable = found.filter(pc.is_valid(found["reason"]))
-    facts = schema.cast(found.filter(pc.is_null(found["reason"])), schema.FACTS)
-    if not facts.num_rows:
-        raise UserError(f"--source: none of the {plan.pictures} pictures of {source.name} can be decoded; expected JPEG or PNG")
-    quarantined = plan.quarantined + [
-        schema.quarantine_row(
-            reason=row["reason"], stage="ingest", seen_at=seen_at, product_id=row["product_id"], detail=row["detail"]
+def _unchanged(base: snapshots.Snapshot) -> IngestResult:
+    quiet = {"added": 0, "changed": 0, "removed": 0, "unchanged": base.manifest["rows"]}
+    quiet["quarantined"] = base.manifest["summary"]["quarantined"]
+    return IngestResult(snapshot=base, books=base.manifest["books"], summary=quiet, previews={}, already_current=True)
+
+
+def _build(request: Request, store: Store, base: snapshots.Snapshot | None, *, name: str, key: str, each: Each) -> IngestResult:
+    seen_at = snapshots.now()
+    source, before = request.source, earlier.load(store, base)
+    plan = plan_ingest(
+        _read_rows(source, each), source.pictures(), existing=before.facts["product_id"].combine_chunks(), delta=request.delta,
+        in_order=source.in_order, seen_at=seen_at,
+    )  # fmt: skip
+    if not plan.portions and not request.delta:
+        raise UserError(f"--source: {source.name} has no pictures ({plan.rows} rows); expected some beside or in its rows")
+    log.info("%s: %d rows, %d pictures, in %d portions", source.name, plan.rows, plan.pictures, len(plan.portions))
+    staging = f"catalog/staging/{name}"
+    found = _inspect_all(source, store, plan, before, staging, each)
+    coming = merge(found, before.facts, plan.relabelled, plan.withdrawn, delta=request.delta)
+    if not coming.num_rows:
+        raise UserError(
+            f"--source: {source.name} leaves no product in the catalog: of {plan.pictures} pictures none can be used; "
+            "expected JPEG or PNG"
         )
-        for row in unusable.select(["product_id", "reason", "detail"]).to_pylist()
-    ]
-    books = balance(plan, facts, unusable)
-    sides = settle_sides(facts, ratios)
-    files = _finish_all(store, sides, len(plan.shards), name)
-    written = sum(file["rows"] for file in files)
-    if written != facts.num_rows:
-        raise ReconciliationError(f"catalog: {facts.num_rows} products inspected, {written} written")
-    table = pa.Table.from_pylist([{**row, "run_id": run_id} for row in quarantined], schema=schema.QUARANTINE)
-    store.write_table(table, "quarantine", f"catalog-{name}.parquet")
+    corrected = corrections.correct(coming, before.corrections, request.corrected, seen_at=seen_at)
+    coming = corrected.facts
+    books = balance(plan, found, coming)
+    summary = summarize(before.facts, coming)
+    quarantine = quarantine_table(
+        before.quarantine, [*plan.quarantined, *corrected.quarantined], found, plan, delta=request.delta, run_id=request.run_id, seen_at=seen_at,
+    )  # fmt: skip
+    summary["quarantined"] = quarantine.num_rows
+    if base is not None and _says_the_same(base, before, summary, quarantine, corrected.corrections):
+        return _unchanged(base)
+    settled = splits.settle(coming.append_column("stratum", labels.stratum(coming)), before.known, ratios=request.ratios)
+    for product_id in settled.bridges:
+        log.warning("product %s is a near-duplicate of two sides: it is kept out of training", product_id)
+    pieces = [*before.pieces, *(Piece(staging, staged_name(len(before.pieces) + n)) for n in range(len(plan.portions)))]
+    files = _assemble_all(store, _ready(coming, settled), pieces, snapshots.staging("catalog", name), each, base)
+    folder = snapshots.staging("catalog", name)
+    store.write_table(settled.remembered, folder, earlier.REMEMBERED)
+    store.write_table(corrected.corrections, folder, earlier.CORRECTED)
+    store.write_table(quarantine, "quarantine", f"catalog-{name}.parquet")
     manifest = {
-        "files": files,
-        "books": books,
-        "rows": facts.num_rows,
-        "source": source.name,
-        "run_id": run_id,
-        "split_ratios": list(ratios),
-        "quarantine": f"quarantine/catalog-{name}.parquet",
-        "quarantine_reasons": dict(Counter(str(row["reason"]) for row in quarantined)),
-        "schema": [f"{field.name}: {field.type}" for field in schema.CATALOG],
-        "picture_sizes": _sizes(facts),
-    }
-    if base is not None and snapshots.current(store, "catalog") != base:
+        "request": key, "files": files, "books": books, "summary": summary, "rows": coming.num_rows, "source": source.name,
+        "delta": request.delta, "run_id": request.run_id, "base": base.name if base else None,
+        "layout_version": LAYOUT_VERSION, "decoder_version": DECODER_VERSION, "split_ratios": list(request.ratios),
+        "bridges": len(settled.bridges), "corrections": corrected.corrections.num_rows,
+        "quarantine": f"quarantine/catalog-{name}.parquet", "quarantine_reasons": _counts(quarantine["reason"]),
+        "schema": [f"{field.name}: {field.type}" for field in schema.CATALOG], "picture_sizes": _sizes(coming),
+    }  # fmt: skip
+    if snapshots.current(store, "catalog") != base:
         raise ConflictError("catalog: another ingest published while this one was at work; run the same command again")
-    return snapshots.publish(store, "catalog", name, manifest, base=base)
+    snapshot = snapshots.publish(store, "catalog", name, manifest, base=base)
+    return IngestResult(snapshot=snapshot, books=books, summary=summary, previews=_previews(found), already_current=False)
 
 
-def balance(plan: IngestPlan, facts: pa.Table, unusable: pa.Table) -> dict[str, int]:
-    """The books: where every row and every picture of the feed went. Raises ReconciliationError if one is unaccounted for."""
-    labelled_ids = {product_id for shard in plan.shards for product_id in _labelled(shard)}
-    labelled = sum(product_id in labelled_ids for product_id in facts["product_id"].to_pylist())
-    lost_with_picture = sum(product_id in labelled_ids for product_id in unusable["product_id"].to_pylist())
-    books = {
-        "rows": plan.rows,
-        "rows_labelled": labelled,
-        "rows_missing_picture": plan.counts["missing"],
-        "rows_quarantined": plan.counts["unusable"] + lost_with_picture,
-        "pictures": plan.pictures,
-        "pictures_in_catalog": facts.num_rows,
-        "pictures_without_row": facts.num_rows - labelled,
-        "pictures_quarantined": plan.counts["unusable_pictures"] + unusable.num_rows,
-    }
-    ids = facts["product_id"].to_pylist()
-    if (
-        books["rows"] != books["rows_labelled"] + books["rows_missing_picture"] + books["rows_quarantined"]
-        or books["pictures"] != books["pictures_in_catalog"] + books["pictures_quarantined"]
-        or len(set(ids)) != len(ids)
-    ):
-        raise ReconciliationError(f"catalog: the books do not balance: {books}")
-    return books
-
-
-def settle_sides(facts: pa.Table, ratios: tuple[float, float, float]) -> pa.Table:
-    """product_id, group_id and split of every product, from the facts of the whole catalog."""
-    ordered = facts.sort_by("product_id")
-    ids = ordered["product_id"].to_pylist()
-    groups = splits.join_groups(ids, ordered["image_sha256"].to_pylist(), ordered["perceptual_hash"].to_pylist())
-    classes = ordered["articleType"].to_pylist()
-    sides = splits.assign(groups, classes, ratios)
-    return pa.table({"product_id": ids, "group_id": groups, "split": pa.array(sides, type=pa.string())})
-
-
-def _inspect_all(source: Source, store: Store, plan: IngestPlan, staging: str) -> pa.Table:
-    numbered = [
-        shard.append_column("shard", pa.array([number] * shard.num_rows, type=pa.int32()))
-        for number, shard in enumerate(plan.shards)
+def _read_rows(source: Source, each: Each) -> pa.Table:
+    """Every row of the feed, in its order."""
+    files = source.row_files()
+    count = min(len(files), ROW_TASKS)
+    if count < 2:
+        return source.read_rows(files)
+    bounds = [len(files) * number // count for number in range(count + 1)]
+    chunks = [
+        pa.table({"number": pa.array([number] * (end - start), type=pa.int32()), "file": files[start:end]})
+        for number, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False))
     ]
-    work = ray.data.from_arrow(numbered).map_batches(
-        inspect_shard,
-        batch_size=None,
-        batch_format="pyarrow",
-        fn_kwargs={"source": source, "store": store, "staging": staging},
+    rows = pa.concat_tables(each(functools.partial(read_chunk, source=source), chunks))
+    return rows.sort_by([("number", "ascending"), ("place", "ascending")]).select(schema.FEED_ROWS.names)
+
+
+def read_chunk(chunk: pa.Table, *, source: Source) -> pa.Table:
+    """The rows of some row files (on a worker), with the chunk's number and their place in it."""
+    rows = source.read_rows(chunk["file"].to_pylist())
+    number = pa.array([chunk["number"][0].as_py()] * rows.num_rows, type=pa.int32())
+    return rows.append_column("number", number).append_column("place", pa.array(range(rows.num_rows), type=pa.int64()))
+
+
+def _inspect_all(source: Source, store: Store, plan: IngestPlan, before: Earlier, staging: str, each: Each) -> pa.Table:
+    portions = with_memory(
+        plan.portions,
+        before.facts if before.decoded_alike else before.facts.slice(0, 0),
+        before.quarantine if before.decoded_alike else before.quarantine.slice(0, 0),
+        first_piece=len(before.pieces),
     )
-    return pa.concat_tables(_progress(work.iter_batches(batch_size=None, batch_format="pyarrow"), "inspected", plan.pictures))
+    task = functools.partial(inspect_portion, source=source, store=store, staging=staging)
+    total = sum(portion.num_rows for portion in portions)
+    return pa.concat_tables([FOUND.empty_table(), *_progress(each(task, portions), total)]).combine_chunks()
 
 
-def _progress(tables: Iterator[pa.Table], verb: str, total: int) -> Iterator[pa.Table]:
+def _progress(tables: Iterator[pa.Table], total: int) -> Iterator[pa.Table]:
     done = 0
     for table in tables:
         done += table.num_rows
-        log.info("%s %d of %d pictures", verb, done, total)
+        log.info("inspected %d of %d pictures", done, total)
         yield table
 
 
-def inspect_shard(shard: pa.Table, *, source: Source, store: Store, staging: str) -> pa.Table:
-    """Read, check and stage one shard's pictures (on a worker); what was found (FOUND), also if it was staged before."""
-    number = shard["shard"][0].as_py()
-    facts_name, part_name = f"shard-{number:05d}.facts.parquet", f"shard-{number:05d}.parquet"
-    if store.exists(staging, facts_name):
-        return store.read_table(staging, facts_name)
-    rows: list[dict[str, object]] = []
-    images: list[bytes] = []
-    labels = shard.select([*schema.LABEL_COLUMNS, "year", "productDisplayName", "product_id"]).to_pylist()
-    for row, content in zip(labels, source.read(shard["locator"].to_pylist()), strict=True):
-        facts, bad = _inspect(content)
-        if facts is not None:
-            assert isinstance(content, bytes)
-            images.append(content)
-            row |= {
-                "image_sha256": facts.sha256, "perceptual_hash": facts.perceptual_hash,
-                "width": facts.width, "height": facts.height,
-            }  # fmt: skip
-        rows.append(row | {"reason": bad.reason if bad else None, "detail": bad.detail if bad else None})
-    found = pa.Table.from_pylist(rows, schema=pa.schema([field.with_nullable(True) for field in FOUND]))
-    usable = found.filter(pc.is_null(found["reason"])).select(schema.FACTS.names)
-    staged = usable.append_column("image", pa.array(images, type=pa.binary()))
-    store.write_table(staged, staging, part_name, compression="none")
-    store.write_table(found, staging, facts_name)
-    return found
+def _ready(coming: pa.Table, settled: splits.Settled) -> pa.Table:
+    """READY of the coming catalog: with groups, sides and derived labels."""
+    table = coming
+    for name in ("group_id", "split"):
+        table = table.append_column(name, settled.groups[name])
+    table = table.append_column("joined_category", labels.joined_categories(coming))
+    reassigned = labels.reassign(coming)
+    for name in reassigned.column_names:
+        table = table.append_column(name, reassigned[name])
+    return schema.cast(table, READY)
 
 
-def _inspect(content: bytes | BadPicture) -> tuple[PictureFacts | None, BadPicture | None]:
-    if isinstance(content, BadPicture):
-        return None, content
-    try:
-        return inspect(content), None
-    except BadPicture as error:
-        return None, error
+def _assemble_all(
+    store: Store, ready: pa.Table, pieces: Sequence[Piece], folder: str, each: Each, base: snapshots.Snapshot | None
+) -> list[dict[str, Any]]:
+    size = sum(store.size_bytes(piece.folder, piece.file) or 0 for piece in pieces)
+    runs = plan_runs(ready, row_bytes=size / max(1, ready.num_rows))
+    task = functools.partial(assemble, store=store, pieces=list(pieces), folder=folder)
+    entries = [entry for table in each(task, runs) for entry in table.to_pylist()]
+    written = sum(entry["rows"] for entry in entries)
+    if written != ready.num_rows:
+        raise ReconciliationError(f"catalog: {ready.num_rows} products were to be written, {written} were")
+    return sorted(entries, key=lambda entry: str(entry["name"]))
 
 
-def _finish_all(store: Store, sides: pa.Table, shards: int, name: str) -> list[dict[str, Any]]:
-    work = ray.data.range(shards, override_num_blocks=shards).map_batches(
-        finish_shard,
-        batch_size=None,
-        batch_format="pyarrow",
-        fn_kwargs={"store": store, "name": name, "sides": ray.put(sides)},
-    )
-    return sorted((row for row in work.iter_rows()), key=lambda row: str(row["name"]))
+def _says_the_same(
+    base: snapshots.Snapshot, before: Earlier, summary: dict[str, int], quarantine: pa.Table, corrected: pa.Table
+) -> bool:
+    """Whether a snapshot would be the same as the one before it."""
+    quiet = summary["unchanged"] == base.manifest["rows"] and not summary["added"]
+    alike = base.manifest.get("layout_version") == LAYOUT_VERSION and before.decoded_alike
+    return quiet and alike and same_quarantine(quarantine, before.quarantine) and corrected.equals(before.corrections)
 
 
-def finish_shard(numbers: pa.Table, *, store: Store, name: str, sides: ray.ObjectRef) -> pa.Table:
-    """Write the final files of some staged shards (on a worker), with group and split; their manifest entries."""
-    settled = ray.get(sides)
-    entries = []
-    for number in numbers["id"].to_pylist():
-        staged = store.read_table(f"catalog/staging/{name}", f"shard-{number:05d}.parquet")
-        position = pc.index_in(staged["product_id"], settled["product_id"])
-        for column in ("group_id", "split"):
-            staged = staged.append_column(column, settled[column].take(position))
-        for column in (*schema.DERIVED_COLUMNS, "reassigned_similarity"):
-            staged = staged.append_column(column, pa.nulls(staged.num_rows, schema.CATALOG.field(column).type))
-        part = f"part-{number:05d}.parquet"
-        final = schema.cast(staged, schema.CATALOG)
-        size = store.write_table(final, snapshots.staging("catalog", name), part, compression="none", row_group_rows=512)
-        digest = hashlib.sha256(store.read_bytes(snapshots.staging("catalog", name), part)).hexdigest()
-        entries.append(snapshots.file_entry(part, digest, staged.num_rows, size))
-    return pa.Table.from_pylist(entries)
+def _previews(found: pa.Table) -> dict[str, bytes]:
+    shown = found.filter(pc.is_valid(found["preview"])).slice(0, 100)
+    return dict(zip(shown["product_id"].to_pylist(), shown["preview"].to_pylist(), strict=True))
 
 
-def _labelled(shard: pa.Table) -> list[str]:
-    return list(shard.filter(pc.is_valid(shard["source_row"]))["product_id"].to_pylist())
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    return dict(Counter(column.to_pylist()))
 
 
 def _sizes(facts: pa.Table) -> dict[str, int]:
     """Counts of the commonest picture sizes, as `height x width`."""
-    counts = Counter(zip(facts["height"].to_pylist(), facts["width"].to_pylist(), strict=True))
-    return {f"{height}x{width}": count for (height, width), count in counts.most_common(20)}
+    counts = facts.group_by(["height", "width"]).aggregate([([], "count_all")]).sort_by([("count_all", "descending")])
+    return {f"{row['height']}x{row['width']}": row["count_all"] for row in counts.slice(0, 20).to_pylist()}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import imagehash
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
 DECODER_VERSION = "1"
 """Goes into every score key: raise it when the same bytes give other pixels."""
@@ -22,6 +22,7 @@ DECODER_VERSION = "1"
 MAX_BYTES = 32 * 1024 * 1024
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 8
+PREVIEW_SIDE = 120
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """What may be decoded at all: Pillow knows many more formats, each one more way in."""
 
@@ -89,6 +90,28 @@ def open_rgb(content: bytes) -> Image.Image:
         return _to_rgb(_upright(picture))
     except (*DAMAGED, Image.DecompressionBombError) as error:
         raise BadPicture("truncated", f"{picture.format}: {error}") from error
+
+
+def preview(content: bytes) -> bytes | None:
+    """A PNG of at most PREVIEW_SIDE pixels a side of what can be drawn of an unusable picture; none if nothing can.
+
+    The limits hold here too: what is too large is not drawn.
+    """
+    strict = ImageFile.LOAD_TRUNCATED_IMAGES
+    try:
+        picture = Image.open(io.BytesIO(content), formats=FORMATS)
+        if len(content) > MAX_BYTES or picture.width * picture.height > MAX_PIXELS:
+            return None
+        ImageFile.LOAD_TRUNCATED_IMAGES = True  # Pillow has no other way to ask for the part that can be decoded
+        small = _to_rgb(picture)
+        small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+        sink = io.BytesIO()
+        small.save(sink, format="PNG")
+    except (*DAMAGED, Image.DecompressionBombError):
+        return None
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = strict
+    return sink.getvalue()
 
 
 def decode(content: bytes, height: int, width: int) -> np.ndarray:

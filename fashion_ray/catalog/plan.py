@@ -1,31 +1,56 @@
-"""What an ingest will do, decided before a picture is read. In: rows and picture names. Out: shards of work.
+"""What an ingest will do, decided before a picture is read. In: rows and picture names. Out: portions of work.
 
-A shard is a set of products chosen by the hash of their id: one file of the catalog, one unit of work, and of scoring.
+A portion is what one task reads: products in the order of the hash of their ids, or, from a source that can only be read
+in order, consecutive ones. A shard is one file of the catalog: the products in one range of that hash.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from fashion_ray.catalog.schema import quarantine_row
-from fashion_ray.catalog.sources import product_id_of
-from fashion_ray.catalog.styles import ROWS, BadRow, check_id
+from fashion_ray.catalog.schema import FEED_ROWS, LABEL_COLUMNS, quarantine_row
+from fashion_ray.config import NAME_PATTERN
 
 SHARD_ROWS = 2048
 """Products a file: small enough to redo, large enough that opening it costs nothing."""
+
+SHARD_BYTES = 64 * 1024**2
+"""Of pictures a file or a portion: what bounds the memory of a task when pictures are large."""
+
+WORK = pa.schema(
+    [
+        pa.field("product_id", pa.string(), nullable=False),
+        pa.field("locator", pa.string(), nullable=False),
+        pa.field("has_row", pa.bool_(), nullable=False),
+        *(FEED_ROWS.field(name) for name in (*LABEL_COLUMNS, "year", "productDisplayName")),
+    ]
+)
+"""A product whose picture is to be read."""
+
+DESCRIBED = pa.schema(
+    [WORK.field("product_id"), *(WORK.field(name) for name in (*LABEL_COLUMNS, "year", "productDisplayName"))]
+)
+"""What a row says of a product."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class IngestPlan:
     """The work, and what is already known to be unusable."""
 
-    shards: list[pa.Table]
-    """A table a shard: ROWS and `locator`, in the order of the hash of product_id; labels are null without a row."""
+    portions: list[pa.Table]
+    """WORK, a table a task."""
 
+    relabelled: pa.Table
+    """DESCRIBED of rows without a picture whose products are in the catalog already."""
+
+    withdrawn: list[str]
     quarantined: list[dict[str, object]]
     rows: int
     """Rows in the feed, readable or not."""
@@ -34,85 +59,132 @@ class IngestPlan:
     """Pictures in the feed, readable or not."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    """Of the rows: `missing` (no picture), `unusable`; of the pictures: `unlabelled`, `unusable_pictures`."""
+    """Of the rows: `missing` (no picture), `unusable`, `withdrawn`; of the pictures: `unusable_pictures`."""
+
+
+class _Ledger:
+    """Quarantine rows and what they count as."""
+
+    def __init__(self, seen_at: str) -> None:
+        self.rows: list[dict[str, object]] = []
+        self.counts: Counter[str] = Counter()
+        self._seen_at = seen_at
+
+    def add(self, table: pa.Table, count: str, reason: str | None = None, detail: str = "") -> None:
+        """Quarantine the rows of a table that has some of product_id, source_row, reason, detail and locator."""
+        for row in table.to_pylist():
+            shown = f"picture {row['locator'][:200]!r}" if row.get("locator") else ""
+            claimed = row["product_id"]
+            self.rows.append(
+                quarantine_row(
+                    reason=reason or row["reason"], stage="ingest", seen_at=self._seen_at,
+                    product_id=claimed if claimed and NAME_PATTERN.fullmatch(claimed) else None,
+                    source_row=row.get("source_row"),
+                    detail=" ".join(filter(None, (shown, detail or row.get("detail") or ""))),
+                )
+            )  # fmt: skip
+        self.counts[count] += table.num_rows
 
 
 def plan_ingest(
-    rows: pa.Table,
-    bad_rows: list[dict[str, object]],
-    locators: list[str],
-    *,
-    seen_at: str,
-    shard_rows: int = SHARD_ROWS,
+    rows: pa.Table, pictures: pa.Table, *, existing: pa.Array, delta: bool, in_order: bool, seen_at: str
 ) -> IngestPlan:
-    """Match rows and pictures by product id and deal the products out to shards."""
-    quarantined = list(bad_rows)
-    counts: Counter[str] = Counter(unusable=len(bad_rows))
-    located: dict[str, str] = {}
-    for locator in locators:
-        reason, detail, product_id = _usable(locator, located)
-        if reason:
-            quarantined.append(
-                quarantine_row(reason=reason, stage="ingest", seen_at=seen_at, product_id=product_id, detail=detail)
-            )
-            counts["unusable_pictures"] += 1
-        else:
-            located[product_id or ""] = locator
-    numbers = rows.column("source_row").to_pylist()
-    row_of = {product_id: position for position, product_id in enumerate(rows.column("product_id").to_pylist())}
-    for product_id, position in row_of.items():
-        if product_id not in located:
-            quarantined.append(
-                quarantine_row(
-                    reason="no_picture",
-                    stage="ingest",
-                    seen_at=seen_at,
-                    product_id=product_id,
-                    source_row=numbers[position],
-                )
-            )
-            counts["missing"] += 1
-    counts["unlabelled"] = sum(product_id not in row_of for product_id in located)
-    shards = _deal(rows, row_of, located, shard_rows)
+    """Match rows (FEED_ROWS) and pictures (PICTURES) by product id and deal the products out to portions.
+
+    `existing` are the ids of the catalog so far. In a delta their pictures stay when the feed has none for them.
+    """
+    ledger = _Ledger(seen_at)
+    kept = existing if delta else existing.slice(0, 0)
+    usable, leaving = _usable_rows(rows, ledger, existing)
+    located, listed = _located(usable, pictures, leaving, ledger)
+    without = usable.filter(pc.invert(pc.is_in(usable["product_id"], located["product_id"])))
+    relabelled = pc.is_in(without["product_id"], kept)
+    ledger.add(without.filter(pc.invert(relabelled)).drop_columns(["detail"]), "missing", "no_picture")
+    row = pc.index_in(located["product_id"], usable["product_id"])
+    work = usable.take(row).set_column(0, WORK.field("product_id"), located["product_id"])
+    work = work.append_column("has_row", pc.is_valid(row))
+    work = work.set_column(work.column_names.index("locator"), "locator", located["locator"]).select(WORK.names)
     return IngestPlan(
-        shards=shards,
-        quarantined=quarantined,
-        rows=rows.num_rows + len(bad_rows),
-        pictures=len(locators),
-        counts=counts,
+        portions=_portions(work, located["size_bytes"], in_order),
+        relabelled=without.filter(relabelled).select(DESCRIBED.names),
+        withdrawn=leaving.to_pylist(),
+        quarantined=ledger.rows,
+        rows=rows.num_rows,
+        pictures=listed,
+        counts=ledger.counts,
     )
 
 
-def shard_count(products: int, shard_rows: int = SHARD_ROWS) -> int:
+def id_hashes(product_ids: Sequence[str]) -> np.ndarray:
+    """A number of 64 bits for each id, uint64 (rows,), that is the same everywhere and always."""
+    digests = b"".join(hashlib.sha256(product_id.encode()).digest()[:8] for product_id in product_ids)
+    return np.frombuffer(digests, dtype=">u8").astype(np.uint64)
+
+
+def shard_count(products: int, size_bytes: int = 0) -> int:
     """How many files a catalog of this size has."""
-    return max(1, -(-products // shard_rows))
+    return max(1, -(-products // SHARD_ROWS), -(-size_bytes // SHARD_BYTES))
 
 
-def id_hash(product_id: str) -> int:
-    """A number in 64 bits that is the same everywhere and always."""
-    return int.from_bytes(hashlib.sha256(product_id.encode()).digest()[:8], "big")
+def shard_bounds(ordered_hashes: np.ndarray, count: int) -> list[int]:
+    """Where each of `count` equal ranges of the hash begins among sorted hashes, and where the last one ends."""
+    edges = np.array([(number << 64) // count for number in range(1, count)], dtype=np.uint64)
+    return [0, *np.searchsorted(ordered_hashes, edges).tolist(), len(ordered_hashes)]
 
 
-def _usable(locator: str, located: dict[str, str]) -> tuple[str, str, str | None]:
-    product_id = product_id_of(locator)
-    try:
-        check_id(product_id)
-    except BadRow as error:
-        return error.reason, f"picture {locator[:200]!r}", None
-    if product_id in located:
-        return "duplicate_id", f"picture {locator[:200]!r}, after {located[product_id]!r}, which counts", product_id
-    return "", "", product_id
+def _usable_rows(rows: pa.Table, ledger: _Ledger, existing: pa.Array) -> tuple[pa.Table, pa.Array]:
+    """The rows that describe a product, each product once, and the ids of those that leave."""
+    ledger.add(rows.filter(pc.is_valid(rows["reason"])), "unusable")
+    usable = rows.filter(pc.is_null(rows["reason"]))
+    withdrawals = usable.filter(pc.fill_null(usable["withdrawn"], False))
+    usable = usable.filter(pc.invert(pc.fill_null(usable["withdrawn"], False)))
+    withdrawals, repeated = _first(withdrawals)
+    ledger.add(repeated.drop_columns(["locator"]), "unusable", "duplicate_id", "withdrawn by an earlier row, which counts")
+    leaving = withdrawals["product_id"]
+    unknown = pc.invert(pc.is_in(leaving, existing))
+    ledger.add(withdrawals.filter(unknown).drop_columns(["locator"]), "unusable", "unknown_product", "withdrawn, and not there")
+    ledger.counts["withdrawn"] = withdrawals.num_rows - (pc.sum(unknown).as_py() or 0)
+    contradicted = pc.is_in(usable["product_id"], leaving)
+    ledger.add(
+        usable.filter(contradicted).drop_columns(["locator"]), "unusable", "bad_row", "another row of the feed withdraws it"
+    )
+    usable, repeated = _first(usable.filter(pc.invert(contradicted)))
+    ledger.add(repeated.drop_columns(["locator"]), "unusable", "duplicate_id", "its id was on an earlier row, which counts")
+    return usable, leaving
 
 
-def _deal(rows: pa.Table, row_of: dict[str, int], located: dict[str, str], shard_rows: int) -> list[pa.Table]:
-    count = shard_count(len(located), shard_rows)
-    ordered = sorted((id_hash(product_id), product_id) for product_id in located)
-    members: list[list[str]] = [[] for _ in range(count)]
-    for number, product_id in ordered:
-        members[number % count].append(product_id)
-    shards = []
-    for ids in members:
-        labelled = rows.take(pa.array([row_of.get(product_id) for product_id in ids], type=pa.int64()))
-        table = labelled.set_column(0, ROWS.field("product_id"), pa.array(ids, type=pa.string()))
-        shards.append(table.append_column("locator", pa.array([located[product_id] for product_id in ids], type=pa.string())))
-    return [shard for shard in shards if shard.num_rows]
+def _located(usable: pa.Table, pictures: pa.Table, leaving: pa.Array, ledger: _Ledger) -> tuple[pa.Table, int]:
+    """product_id, locator and size_bytes of every product with a picture, in the feed's order; how many pictures it has."""
+    named = usable.filter(pc.is_valid(usable["locator"])).select(["product_id", "locator", "size_bytes"])
+    ids = pc.replace_substring_regex(pictures["locator"], r"^(?:.*/)?([^/]*?)(?:\.[^./]*)?$", r"\1")
+    beside = pictures.append_column("product_id", ids)
+    good = pc.match_substring_regex(ids, f"^(?:{NAME_PATTERN.pattern})$")
+    ledger.add(beside.filter(pc.invert(good)), "unusable_pictures", "bad_id")
+    beside = beside.filter(good)
+    gone = pc.is_in(beside["product_id"], leaving)
+    ledger.add(beside.filter(gone), "unusable_pictures", "bad_row", "of a product that the feed withdraws")
+    beside = beside.filter(pc.invert(gone)).select(named.column_names)
+    located, repeated = _first(pa.concat_tables([named, beside.cast(named.schema)]))
+    ledger.add(repeated, "unusable_pictures", "duplicate_id", "an earlier picture counts")
+    return located, named.num_rows + pictures.num_rows
+
+
+def _first(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The first row of each product_id, and the others."""
+    first = pc.equal(pc.index_in(table["product_id"], table["product_id"]), pa.array(np.arange(table.num_rows, dtype=np.int32)))
+    return table.filter(first), table.filter(pc.invert(first))
+
+
+def _portions(work: pa.Table, size_bytes: pa.Array, in_order: bool) -> list[pa.Table]:
+    if not work.num_rows:
+        return []
+    sizes = np.asarray(pc.fill_null(size_bytes, 0), dtype=np.int64)
+    if in_order:
+        full = np.maximum(np.cumsum(sizes) / SHARD_BYTES, np.arange(work.num_rows) / SHARD_ROWS)
+        starts = [0, *(np.flatnonzero(np.diff(np.floor(full))) + 1).tolist(), work.num_rows]
+    else:
+        hashes = id_hashes(work["product_id"].to_pylist())
+        order = np.argsort(hashes, kind="stable")
+        work = work.take(pa.array(order))
+        starts = shard_bounds(hashes[order], shard_count(work.num_rows, int(sizes.sum())))
+    return [work.slice(start, end - start) for start, end in zip(starts, starts[1:], strict=False) if end > start]

@@ -14,6 +14,10 @@ DERIVED_COLUMNS = ("joined_category", "reassigned_masterCategory", "reassigned_s
 
 TARGETS = LABEL_COLUMNS + DERIVED_COLUMNS
 
+SPLITS = ("train", "validation", "test")
+BRIDGE = "bridge"
+"""The side of labelled pictures that are near-duplicates of two sides: they are kept out of all."""
+
 CATEGORY_LEVELS = ("masterCategory", "subCategory", "articleType")
 """The three levels of the taxonomy, from the root."""
 
@@ -75,6 +79,16 @@ SETTLED = (*DERIVED_COLUMNS, "reassigned_similarity", "group_id", "split")
 
 FACTS = pa.schema([field for field in CATALOG if field.name not in ("image", *SETTLED)])
 """What is known of a product on its own."""
+
+KNOWN = pa.schema(
+    [
+        FACTS.field("product_id"),
+        FACTS.field("image_sha256"),
+        FACTS.field("perceptual_hash"),
+        *(CATALOG.field(n) for n in ("group_id", "split")),
+    ]
+)
+"""What sides depend on: earlier products with their groups and sides."""
 
 QUARANTINE = pa.schema(
     [
