@@ -1,36 +1,32 @@
-"""Where a catalog comes from. In: a path or URI. Out: its rows, its pictures' names, and their bytes, on any worker.
+"""Where a catalog comes from. In: a path or URI. Out: its rows, and its pictures' bytes, on any worker.
 
-A new source is one class with the four members of `Source`; `open_source` chooses it.
+A layout is one class with the members of `Source` and a function that recognises it, named in LAYOUTS; docs/sources.md.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import lzma
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import fsspec
 import pyarrow as pa
 
-from fashion_ray.catalog import styles
+from fashion_ray.catalog import class_folders, idx, published, schema, styles, tables
 from fashion_ray.catalog.demo import DemoFeed
-from fashion_ray.catalog.pictures import MAX_BYTES, BadPicture
+from fashion_ray.catalog.pictures import BadPicture
+from fashion_ray.catalog.trees import PICTURE_SUFFIXES as PICTURE_SUFFIXES
+from fashion_ray.catalog.trees import FolderTree, Tree, ZipTree
 from fashion_ray.config import absolute, without_password
 from fashion_ray.errors import UserError
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError)
-"""What a damaged entry of a zip raises, by its method of compression; bzip2 raises OSError."""
-
-MAX_ROWS_BYTES = 1024**3
-"""Of styles.csv, which the driver reads whole."""
-
-LAYOUT = "a zip or a folder with styles.csv and images/<id>.jpg"
+UNDERSTOOD = (
+    "a zip or a folder with one of: "
+    + "; ".join([published.LAYOUT, idx.LAYOUT, tables.LAYOUT, class_folders.LAYOUT])
+    + "; or one .parquet file; or `demo`"
+)
 
 
 class Source(Protocol):
@@ -40,136 +36,76 @@ class Source(Protocol):
     def name(self) -> str:
         """What people call it: goes into logs and manifests, so it holds no secrets."""
 
+    @property
+    def in_order(self) -> bool:
+        """Whether its pictures are cheap to read only in the order of its rows, as in Parquet and gzip."""
+
     def fingerprint(self) -> str:
         """A hash that changes when the feed does, found without reading its pictures."""
 
-    def rows(self, seen_at: str) -> tuple[pa.Table, list[dict[str, object]]]:
-        """Its rows (styles.ROWS) and the quarantine rows for those that cannot be used. Raises UserError."""
+    def row_files(self) -> list[str]:
+        """What holds rows, in a fixed order. Raises UserError."""
 
-    def pictures(self) -> list[str]:
-        """Locators of its pictures, in a fixed order; the file name without its suffix is the product id."""
+    def read_rows(self, row_files: Sequence[str]) -> pa.Table:
+        """The rows (schema.FEED_ROWS) of some of these, in order: each once, with its reason if it cannot be used.
+
+        Ids that come twice are not looked for. Raises UserError for a file that is no table of rows at all.
+        """
+
+    def pictures(self) -> pa.Table:
+        """The pictures (schema.PICTURES) that lie beside the rows, in a fixed order; none where rows name their own."""
 
     def read(self, locators: Sequence[str]) -> Iterator[bytes | BadPicture]:
-        """The pictures' bytes, in the order asked for, or why there are none."""
+        """The pictures' bytes, in the order asked for, or why there are none. Raises OSError if the storage fails."""
 
 
-def open_source(location: str, *, seed: int = 0, products: int = 2000) -> Source:
-    """The source at a location; `demo` is the one that the project draws itself. Raises UserError."""
+def open_source(location: str, *, seed: int = 0, products: int = 2000, label_column: str = "articleType") -> Source:
+    """The source at a location, by what lies there; `demo` is the one that the project draws itself. Raises UserError.
+
+    `label_column` is the column that labels go to where a layout has one label and no name for it.
+    """
+    if label_column not in schema.LABEL_COLUMNS:
+        raise UserError(f"--label-column: got {label_column!r}, expected one of {', '.join(schema.LABEL_COLUMNS)}")
     if location == "demo":
         return DemoSource(seed=seed, products=products)
-    location = absolute(location, option="--source")
+    tree = _tree(absolute(location, option="--source"))
+    source: Source | None = (
+        published.recognise(tree)
+        or idx.recognise(tree, label_column)
+        or tables.recognise(tree, label_column)
+        or class_folders.recognise(tree, label_column)
+    )
+    if source is None:
+        some = ", ".join(file.name for file in tree.files()[:3])[:200] or "nothing"
+        raise UserError(f"--source: {tree.name!r} holds {some}; expected {UNDERSTOOD}")
+    return source
+
+
+def _tree(location: str) -> Tree:
+    """The files at a location. Raises UserError if there is nothing that can be opened."""
+    shown = without_password(location)
     try:
         filesystem, path = fsspec.core.url_to_fs(location)
-        info = filesystem.info(path)
+        if filesystem.info(path)["type"] == "directory":
+            tree: Tree = FolderTree(location)
+        elif location.lower().endswith(".parquet"):
+            folder, _, last = location.rpartition("/")
+            tree = FolderTree(folder, only=last)
+        else:
+            tree = ZipTree(location)
+        tree.files()
     except FileNotFoundError:
-        raise UserError(f"--source: nothing at {location!r}; expected {LAYOUT}, or `demo`") from None
+        raise UserError(f"--source: nothing at {shown!r}; expected {UNDERSTOOD}") from None
+    except UserError as error:
+        raise UserError(f"{error}; expected {UNDERSTOOD}") from error
     except (ImportError, ValueError, OSError) as error:
-        raise UserError(f"--source: {location!r} cannot be opened ({error}); expected {LAYOUT}, or `demo`") from error
-    if info["type"] == "directory":
-        if not filesystem.isfile(f"{path.rstrip('/')}/styles.csv"):
-            raise UserError(f"--source: the folder {location!r} has no styles.csv; expected {LAYOUT}")
-        return FolderSource(location)
-    if "styles.csv" not in _zip(location).namelist():
-        raise UserError(f"--source: the zip {location!r} has no styles.csv; expected {LAYOUT}")
-    return ZipSource(location)
+        raise UserError(f"--source: {shown!r} cannot be opened ({error}); expected {UNDERSTOOD}") from error
+    return tree
 
 
-@dataclass(frozen=True)
-class ZipSource:
-    """The published layout in a zip, read in place."""
-
-    location: str
-
-    @property
-    def name(self) -> str:
-        return without_password(self.location)
-
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for entry in _zip(self.location).infolist():
-            digest.update(f"{entry.filename}\0{entry.CRC}\0{entry.file_size}\n".encode())
-        return digest.hexdigest()
-
-    def rows(self, seen_at: str) -> tuple[pa.Table, list[dict[str, object]]]:
-        archive = _zip(self.location)
-        _check_rows_size(archive.getinfo("styles.csv").file_size, self.name)
-        try:
-            content = archive.read("styles.csv")
-        except UNREADABLE as error:
-            raise UserError(
-                f"--source: styles.csv in the zip {self.name!r} cannot be read ({error}); expected {LAYOUT}"
-            ) from error
-        return styles.parse(content, name=f"{self.name}:styles.csv", seen_at=seen_at)
-
-    def pictures(self) -> list[str]:
-        return sorted(name for name in _zip(self.location).namelist() if _is_picture(name))
-
-    def read(self, locators: Sequence[str]) -> Iterator[bytes | BadPicture]:
-        archive = _zip(self.location)
-        for locator in locators:
-            size = archive.getinfo(locator).file_size
-            if size > MAX_BYTES:
-                yield BadPicture("too_large", f"{size} bytes, at most {MAX_BYTES}")
-                continue
-            try:
-                yield archive.read(locator)
-            except UNREADABLE as error:
-                if isinstance(error, OSError) and error.errno is not None:
-                    raise  # the storage failed, not the picture
-                yield BadPicture("truncated", f"in the zip: {error}")
-
-
-@dataclass(frozen=True)
-class FolderSource:
-    """The published layout in a folder or below a prefix of object storage."""
-
-    location: str
-
-    @property
-    def name(self) -> str:
-        return without_password(self.location)
-
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for locator, size, stamp in self._listing():
-            digest.update(f"{locator}\0{size}\0{stamp}\n".encode())
-        digest.update(hashlib.sha256(self._styles()).digest())
-        return digest.hexdigest()
-
-    def rows(self, seen_at: str) -> tuple[pa.Table, list[dict[str, object]]]:
-        return styles.parse(self._styles(), name=f"{self.name}/styles.csv", seen_at=seen_at)
-
-    def pictures(self) -> list[str]:
-        return [locator for locator, _, _ in self._listing()]
-
-    def read(self, locators: Sequence[str]) -> Iterator[bytes | BadPicture]:
-        filesystem, path = _filesystem(self.location)
-        for locator in locators:
-            target = f"{path}/{locator}"
-            if not filesystem.isfile(target):
-                yield BadPicture("not_an_image", "neither a file nor a link to one")
-                continue
-            size = filesystem.size(target)
-            if size is not None and size > MAX_BYTES:
-                yield BadPicture("too_large", f"{size} bytes, at most {MAX_BYTES}")
-                continue
-            yield filesystem.cat_file(target)
-
-    def _styles(self) -> bytes:
-        filesystem, path = _filesystem(self.location)
-        _check_rows_size(filesystem.size(f"{path}/styles.csv") or 0, self.name)
-        return bytes(filesystem.cat_file(f"{path}/styles.csv"))
-
-    def _listing(self) -> list[tuple[str, int, str]]:
-        filesystem, path = _filesystem(self.location)
-        try:
-            listed = filesystem.ls(f"{path}/images", detail=True)
-        except FileNotFoundError:
-            listed = []
-        # Links too, to whatever: a picture that is none is quarantined when it is read.
-        names = [(f"images/{entry['name'].rsplit('/', 1)[-1]}", entry) for entry in listed if entry["type"] != "directory"]
-        stamps = ((name, entry.get("size") or 0, _stamp(entry)) for name, entry in names if _is_picture(name))
-        return sorted(stamps)
+def product_id_of(locator: str) -> str:
+    """The product that a picture's file name claims to show; not checked."""
+    return locator.rsplit("/", 1)[-1].rsplit(".", 1)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +115,8 @@ class DemoSource:
     seed: int = 0
     products: int = 2000
 
+    in_order = False
+
     @property
     def name(self) -> str:
         return f"demo (seed {self.seed}, {self.products} products)"
@@ -186,11 +124,16 @@ class DemoSource:
     def fingerprint(self) -> str:
         return hashlib.sha256(b"demo\0" + _demo(self.seed, self.products).styles_csv()).hexdigest()
 
-    def rows(self, seen_at: str) -> tuple[pa.Table, list[dict[str, object]]]:
-        return styles.parse(_demo(self.seed, self.products).styles_csv(), name="demo styles.csv", seen_at=seen_at)
+    def row_files(self) -> list[str]:
+        return ["styles.csv"]
 
-    def pictures(self) -> list[str]:
-        return [f"images/{product_id}.jpg" for product_id in _demo(self.seed, self.products).picture_ids()]
+    def read_rows(self, row_files: Sequence[str]) -> pa.Table:
+        rows = styles.parse(_demo(self.seed, self.products).styles_csv(), name="demo styles.csv")
+        return pa.concat_tables([schema.FEED_ROWS.empty_table(), *(rows for _ in row_files)]).combine_chunks()
+
+    def pictures(self) -> pa.Table:
+        found = [f"images/{product_id}.jpg" for product_id in _demo(self.seed, self.products).picture_ids()]
+        return pa.table({"locator": found, "size_bytes": [None] * len(found)}, schema=schema.PICTURES)
 
     def read(self, locators: Sequence[str]) -> Iterator[bytes | BadPicture]:
         feed = _demo(self.seed, self.products)
@@ -198,41 +141,6 @@ class DemoSource:
             yield feed.picture(product_id_of(locator))
 
 
-def _check_rows_size(size: int, name: str) -> None:
-    """Refuse a styles.csv that is too large to be one, before it is unpacked."""
-    if size > MAX_ROWS_BYTES:
-        raise UserError(f"--source: styles.csv of {name!r} has {size} bytes, expected at most {MAX_ROWS_BYTES}")
-
-
-def product_id_of(locator: str) -> str:
-    """The product that a picture's file name claims to show; not checked."""
-    return locator.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-
-
-def _is_picture(name: str) -> bool:
-    return name.startswith("images/") and name.lower().endswith(PICTURE_SUFFIXES)
-
-
-def _stamp(entry: dict[str, Any]) -> str:
-    """Whatever a file system has that changes with a file's content."""
-    return str(entry.get("ETag") or entry.get("etag") or entry.get("md5Hash") or entry.get("mtime") or "")
-
-
-def _filesystem(location: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    filesystem, path = fsspec.core.url_to_fs(location)
-    return filesystem, path.rstrip("/")
-
-
 @functools.lru_cache(maxsize=2)
 def _demo(seed: int, products: int) -> DemoFeed:
     return DemoFeed(seed=seed, products=products)
-
-
-@functools.lru_cache(maxsize=2)
-def _zip(location: str) -> zipfile.ZipFile:
-    """One open archive a process: the list of its entries takes longer to read than a thousand pictures."""
-    try:
-        filesystem, path = _filesystem(location)
-        return zipfile.ZipFile(filesystem.open(path, "rb"))
-    except zipfile.BadZipFile as error:
-        raise UserError(f"--source: {location!r} is not a zip ({error}); expected {LAYOUT}, or `demo`") from error

@@ -1,134 +1,125 @@
-"""The published feed's styles.csv. In: its bytes. Out: a table of rows, and the rows that cannot be used.
+"""The rows of a styles.csv, in any of the dialects that it comes in. In: its bytes. Out: a table of FEED_ROWS.
 
-The published file has rows with an unquoted comma in productDisplayName, its last column: what is left over after the
-other columns belongs to it. Empty cells and `NA` mean not available and become null.
+Cells are separated by comma, semicolon, tab or bar, whichever the header uses; the text is UTF-8, UTF-16 with its mark, or
+else Windows-1252. Columns are found by name; those that nobody knows are ignored, and label columns may be absent. A
+line is a record: a stray quote cannot swallow its successors. The published file has rows with an unquoted comma in
+productDisplayName, its last column: what is left over after the other columns belongs to it.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pyarrow as pa
 
-from fashion_ray.catalog.schema import FEED_COLUMNS, LABEL_COLUMNS, quarantine_row
-from fashion_ray.config import NAME_PATTERN
+from fashion_ray.catalog import feed_rows
+from fashion_ray.catalog.feed_rows import VALUE_COLUMNS
+from fashion_ray.catalog.feed_rows import BadRow as BadRow
+from fashion_ray.catalog.feed_rows import check_id as check_id
+from fashion_ray.catalog.schema import FEED_COLUMNS
 from fashion_ray.errors import UserError
 
-ROWS = pa.schema(
-    [
-        pa.field("product_id", pa.string()),
-        pa.field("source_row", pa.int64()),
-        *(pa.field(name, pa.string()) for name in LABEL_COLUMNS),
-        pa.field("year", pa.int32()),
-        pa.field("productDisplayName", pa.string()),
-    ]
-)
-"""A feed's rows; `source_row` counts lines of the file from 1, the header included."""
-
-MISSING = ("", "NA")
-
-RESERVED_LABEL = "(other)"
-"""What reports call a null answer."""
+DELIMITERS = (",", ";", "\t", "|")
+ID_COLUMNS = ("product_id", "id")
+"""The first of these that a header has holds the ids."""
 
 
-class BadRow(ValueError):
-    """A row that cannot be used; `reason` is one of schema.REASONS."""
+class Dialect(NamedTuple):
+    """How a file writes its rows; `columns` has a name of VALUE_COLUMNS a cell, or none for a cell to ignore."""
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
+    delimiter: str
+    columns: tuple[str | None, ...]
+
+    @property
+    def known(self) -> int:
+        """How many columns are understood."""
+        return sum(column is not None for column in self.columns)
 
 
-def parse(content: bytes, *, name: str, seen_at: str) -> tuple[pa.Table, list[dict[str, object]]]:
-    """Rows of a styles.csv, each id once, and quarantine rows for the others: every line of the feed is in one of the two.
+def parse(content: bytes, *, name: str) -> pa.Table:
+    """Every line below the header as a row of FEED_ROWS; a line that cannot be used has its reason.
 
-    Raises UserError if the header is not the published one.
+    Raises UserError if the header lacks the ids, or has nothing to say of them.
     """
     lines = _records(_text(content))
-    header = next(lines, (1, [""]))[1]
-    if [cell.strip() for cell in header] != list(FEED_COLUMNS):
+    header = next(lines, (1, ""))[1]
+    dialect = _dialect(header, name)
+    if "product_id" not in dialect.columns or dialect.known < 2:
         raise UserError(
-            f"{name}: got the columns {','.join(header)[:200]!r}, expected {','.join(FEED_COLUMNS)}; "
-            "pass the catalog in its published layout"
+            f"{name}: got the columns {header[:200]!r}, expected id and any of {','.join(FEED_COLUMNS)}; "
+            "pass the catalog with a header line"
         )
-    columns: dict[str, list[object]] = {field: [] for field in ROWS.names}
-    bad: list[dict[str, object]] = []
-    seen: set[str] = set()
-    for number, cells in lines:
-        try:
-            row = _row(cells)
-            if row["product_id"] in seen:
-                raise BadRow("duplicate_id", f"id {row['product_id']} was on an earlier line, which counts")
-        except BadRow as error:
-            claimed = cells[0] if cells and NAME_PATTERN.fullmatch(cells[0]) else None
-            bad.append(
-                quarantine_row(
-                    reason=error.reason,
-                    stage="ingest",
-                    seen_at=seen_at,
-                    product_id=claimed,
-                    source_row=number,
-                    detail=error.detail,
-                )
-            )
-            continue
-        seen.add(str(row["product_id"]))
-        for field, value in {**row, "source_row": number}.items():
-            columns[field].append(value)
-    return pa.table(columns, schema=ROWS), bad
+    return feed_rows.table(_row(number, line, dialect) for number, line in lines)
 
 
-def check_id(product_id: str) -> str:
-    """The id, if it is one that can name files and nothing else. Raises BadRow."""
-    if not NAME_PATTERN.fullmatch(product_id):
-        raise BadRow("bad_id", f"id {product_id[:100]!r}")
-    return product_id
+def parse_withdrawn(content: bytes, *, name: str) -> pa.Table:
+    """Every line below the header `id` as a row of FEED_ROWS that leaves. Raises UserError for another header."""
+    lines = _records(_text(content))
+    header = next(lines, (1, ""))[1]
+    dialect = _dialect(header, name)
+    if "product_id" not in dialect.columns:
+        raise UserError(f"{name}: got the columns {header[:200]!r}, expected id; one id a line below it")
+    position = dialect.columns.index("product_id")
+    rows = []
+    for number, line in lines:
+        cells = _cells(line, dialect.delimiter)
+        values = {"product_id": cells[position] if position < len(cells) else None}
+        rows.append(feed_rows.row(values, source_row=number, withdrawn=True))
+    return feed_rows.table(rows)
 
 
-def _row(cells: list[str]) -> dict[str, object]:
-    if len(cells) < len(FEED_COLUMNS):
-        raise BadRow("bad_row", f"{len(cells)} fields, expected {len(FEED_COLUMNS)}")
-    last = len(FEED_COLUMNS) - 1
-    cells = [*(cell.strip() for cell in cells[:last]), ",".join(cells[last:]).strip()]
-    values: dict[str, object] = {
-        field: None if cell in MISSING else cell for field, cell in zip(FEED_COLUMNS, cells, strict=True)
-    }
-    product_id = check_id(str(values.pop("id") or ""))
-    if RESERVED_LABEL in values.values():
-        raise BadRow("bad_row", f"the label {RESERVED_LABEL!r} stands for products that no label fits")
-    return {**values, "product_id": product_id, "year": _year(values["year"])}
+def _dialect(header: str, name: str) -> Dialect:
+    """The delimiter by which most columns of the header are known, and those columns."""
+    best = Dialect(",", ())
+    for delimiter in DELIMITERS:
+        cells = [cell.strip() for cell in _cells(header, delimiter)]
+        id_column = next((column for column in ID_COLUMNS if column in cells), None)
+        named = ["product_id" if cell == id_column else cell for cell in cells]
+        known = [cell if cell in VALUE_COLUMNS and (cell != "product_id" or id_column) else None for cell in named]
+        best = max(best, Dialect(delimiter, tuple(known)), key=lambda dialect: dialect.known)
+    twice = sorted({column for column in best.columns if column and best.columns.count(column) > 1})
+    if twice:
+        raise UserError(f"{name}: the header has {', '.join(twice)} twice, expected once; rename the columns that do not count")
+    return best
 
 
-def _year(cell: object) -> int | None:
-    if cell is None:
-        return None
-    text = str(cell).removesuffix(".0")
-    if not (text.isascii() and text.isdigit() and len(text) <= 4):
-        raise BadRow("bad_row", f"year {str(cell)[:50]!r}, expected a number")
-    return int(text)
+def _row(number: int, line: str, dialect: Dialect) -> dict[str, object]:
+    columns = dialect.columns
+    cells = _cells(line, dialect.delimiter)
+    if len(cells) > len(columns) and columns[-1] == "productDisplayName":
+        cells = [*cells[: len(columns) - 1], dialect.delimiter.join(cells[len(columns) - 1 :])]
+    if len(cells) != len(columns):
+        position = columns.index("product_id")
+        claimed = cells[position] if position < len(cells) else None
+        return feed_rows.refused("bad_row", f"{len(cells)} fields, expected {len(columns)}", claimed, source_row=number)
+    values = {column: cell for column, cell in zip(columns, cells, strict=True) if column}
+    return feed_rows.row(values, source_row=number)
 
 
 def _text(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("cp1252", errors="replace")
 
 
-def _records(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Each line's number and cells, blank lines left out. A line is a record: a stray quote cannot swallow its successors."""
+def _records(text: str) -> Iterator[tuple[int, str]]:
+    """Each line's number and text, blank lines left out."""
     for number, line in enumerate(io.StringIO(text, newline=None), start=1):
         line = line.rstrip("\n").replace("\0", "")
         if line.strip():
-            yield number, _cells(line)
+            yield number, line
 
 
-def _cells(line: str) -> list[str]:
+def _cells(line: str, delimiter: str) -> list[str]:
     """The cells of a line; none if a cell is longer than csv takes (131072 characters)."""
     try:
-        return next(csv.reader([line]))
+        return next(csv.reader([line], delimiter=delimiter))
     except csv.Error:
         return []
