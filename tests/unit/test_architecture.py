@@ -29,7 +29,8 @@ PURE_PATTERNS = tuple(
     f"fashion_ray.{pattern}"
     for pattern in (
         "config", "errors", "catalog.schema", "catalog.pictures", "catalog.splits", "catalog.styles", "catalog.plan",
-        "catalog.sources", "catalog.options", "catalog.demo*", "catalog.drawing*", "models.*", "training.schedule",
+        "catalog.sources", "catalog.options", "catalog.labels", "catalog.reassign", "catalog.corrections",
+        "catalog.demo*", "catalog.drawing*", "models.*", "training.schedule",
         "training.vocabulary", "training.augment", "training.options", "training.loop", "training.activations",
         "training.topology", "training.evaluation", "scoring.plan", "scoring.options", "scoring.rows", "scoring.inference",
         "scoring.single", "pages.*",
