@@ -6,7 +6,7 @@ Pure functions of their arguments over whole columns: 440,000 products take a fe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +56,7 @@ class CatalogStatistics:
     missing, balance, balance_without (`left_out`), commonest, commonest_share, under_minimum. `classes` has, per label
     column, one row a class, the commonest first: class, one column a split, products. `splits`: split, products, share.
     `sizes`: width, height (pixels), pictures, share. `aspect`: min, median and max of width / height. `missing`: column,
-    missing, share, missing_labelled (of them, those of products that have a label).
+    missing, share, missing_labelled (of them, those of products that have a label). `leakage` is that of the catalog's split.
     """
 
     products: int
@@ -70,6 +70,7 @@ class CatalogStatistics:
     aspect: dict[str, float]
     missing: pd.DataFrame
     duplicates: Duplicates
+    leakage: Leakage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,7 @@ def catalog_statistics(
         aspect={"min": float(aspect.min()), "median": float(aspect.median()), "max": float(aspect.max())},
         missing=missing_values(products),
         duplicates=duplicates(products, columns),
+        leakage=leakage(products["group_id"].tolist(), products["split"].tolist()),
     )
 
 
@@ -216,9 +218,14 @@ def random_split_leakage(
     The split is really drawn: each labelled product falls to train, validation or test, in these ratios, by a hash of the
     seed and its id. Products that are not labelled take no part.
     """
-    draws = np.array([int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big") for name in product_ids])
-    sides = np.searchsorted(np.cumsum(ratios[:2]), draws / 2.0**64, side="right")
+    sides = np.searchsorted(np.cumsum(ratios[:2]), draws(product_ids, seed), side="right")
     return leakage(group_ids, [SPLITS[side] if takes_part else None for side, takes_part in zip(sides, labelled, strict=True)])
+
+
+def draws(keys: Iterable[str], seed: int) -> np.ndarray:
+    """A number from 0 to 1 for each key, uniform and the same whenever and in whatever order it is drawn: a hash."""
+    digests = (hashlib.sha256(f"{seed}/{key}".encode()).digest() for key in keys)
+    return np.array([int.from_bytes(digest[:8], "big") for digest in digests], dtype=np.float64) / 2.0**64
 
 
 def _frame(table: pa.Table | pd.DataFrame) -> pd.DataFrame:
