@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 
 from fashion_ray.pages import plots
+from fashion_ray.pages.rendering import environment, picture
 from fashion_ray.training.evaluation import TargetEvaluation
 
 MOST_CONFUSIONS = 8
@@ -49,7 +47,7 @@ def training_report(
         )
     found = [warning for split, ones in evaluations.items() for one in ones for warning in warnings_about(split, one)]
     return (
-        _environment()
+        environment()
         .get_template("training_report.html.j2")
         .render(
             title=title,
@@ -58,7 +56,7 @@ def training_report(
             next_steps=next_steps,
             evaluations=evaluations,
             anchors={target: f"target-{number}" for number, target in enumerate(chosen, start=1)},
-            curves=_picture(plots.learning_curves(history)),
+            curves=picture(plots.learning_curves(history)),
             epochs=_epochs(history),
             sections=[_section(split, one, pictures.get(target)) for target, (split, one) in chosen.items()],
         )
@@ -91,9 +89,9 @@ def _section(split: str, evaluation: TargetEvaluation, reliability: bytes | None
         "commonest": occurring["class"].iloc[0],
         "class_count": len(occurring),
         "never_right": occurring.loc[occurring["recall"] == 0, "class"].tolist(),
-        "confusion": _picture(plots.confusion_matrix(evaluation)),
-        "recall": _picture(plots.class_recall_bars(evaluation)),
-        "reliability": _picture(reliability) if reliability is not None else None,
+        "confusion": picture(plots.confusion_matrix(evaluation)),
+        "recall": picture(plots.class_recall_bars(evaluation)),
+        "reliability": picture(reliability) if reliability is not None else None,
         "confusions": _confusions(evaluation),
         "per_class": evaluation.per_class.to_dict("records"),
     }
@@ -128,40 +126,3 @@ def _epochs(history: pd.DataFrame) -> dict[str, Any]:
         "stages": history["stage"].nunique(),
         "median_images_per_second": float(speed.median()) if speed.notna().any() else None,
     }
-
-
-def _picture(png: bytes) -> dict[str, Any]:
-    """A PNG as a data URI, with the size in CSS pixels at which its text is meant to be read."""
-    if png[:8] != b"\x89PNG\r\n\x1a\n":
-        raise ValueError(f"got a picture that begins with {png[:8]!r}, expected PNG bytes. Pass what pages.plots returns")
-    width, height = (round(pixels * 100 / plots.DPI) for pixels in struct.unpack(">II", png[16:24]))
-    return {"uri": "data:image/png;base64," + base64.b64encode(png).decode(), "width": width, "height": height}
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fashion_ray.pages"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = _percent
-    environment.filters["number"] = _number
-    # Odd pieces stood between backticks. A lone backtick opens nothing.
-    environment.filters["pieces"] = lambda text: text.split("`") if text.count("`") % 2 == 0 else [text]
-    return environment
-
-
-def _percent(share: float, digits: int = 1) -> str:
-    """A share as text that says 100% or 0% only if it is."""
-    if np.isnan(share):
-        return "n/a"
-    text, least = f"{share:.{digits}%}", 10.0 ** -(digits + 2)
-    if share < 1 and text == f"{1:.{digits}%}":
-        return f">{1 - least:.{digits}%}"
-    return f"<{least:.{digits}%}" if share > 0 and text == f"{0:.{digits}%}" else text
-
-
-def _number(value: float, digits: int = 0) -> str:
-    return "n/a" if pd.isna(value) else f"{value:,.{digits}f}"

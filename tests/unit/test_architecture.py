@@ -35,7 +35,7 @@ PURE_PATTERNS = tuple(
         "catalog.demo*", "catalog.drawing*", "models.*", "training.schedule",
         "training.vocabulary", "training.augment", "training.options", "training.loop", "training.activations",
         "training.topology", "training.evaluation", "scoring.plan", "scoring.options", "scoring.rows", "scoring.inference",
-        "scoring.single", "pages.*",
+        "scoring.single", "catalog.statistics", "pages.*",
     )
 )  # fmt: skip
 MAY_BE_ABSENT = {"fashion_ray.catalog.drawing*"}

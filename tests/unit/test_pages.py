@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from fashion_ray.pages import plots
-from fashion_ray.pages.training_report import _percent, training_report, warnings_about
+from fashion_ray.pages.rendering import percent
+from fashion_ray.pages.training_report import training_report, warnings_about
 from fashion_ray.training.evaluation import OTHER, TargetEvaluation, evaluate_target
 
 EVIL = "<script>alert(1)</script>"
@@ -305,4 +306,4 @@ def test_a_report_without_evaluations_is_refused() -> None:
     [(1.0, "100.0%"), (0.99996, ">99.9%"), (0.5, "50.0%"), (0.0, "0.0%"), (0.0001, "<0.1%"), (float("nan"), "n/a")],
 )
 def test_a_share_is_all_or_nothing_only_if_it_is(share: float, text: str) -> None:
-    assert _percent(share) == text
+    assert percent(share) == text
