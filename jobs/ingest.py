@@ -11,32 +11,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # inside a submitt
 from fashion_ray import cli, cluster, tracking
 from fashion_ray.catalog.ingest import ingest
 from fashion_ray.catalog.options import IngestOptions
-from fashion_ray.catalog.sources import open_source
+from fashion_ray.catalog.reporting import describe, report
+from fashion_ray.catalog.request import requested
+from fashion_ray.catalog.running import on_cluster
 from fashion_ray.config import absolute
 from fashion_ray.storage import Store
 
 
 def main(arguments: Sequence[str]) -> None:
     options = cli.parse(IngestOptions, arguments, example="python jobs/ingest.py --source fashion-product-images-small.zip")
-    source = open_source(options.source, seed=options.seed, products=options.products)
     store = Store(absolute(options.root))
     store.check_writable()
-    tracked = tracking.run(tracking.locate(store), "ingest", tracking.flat(options))
+    request = requested(options, store)
+    tracked = tracking.run(tracking.locate(store), "ingest", tracking.flat(options) | {"source": request.source.name})
     with tracked as run, cluster.connect(options.address, cpus=options.cpus):
-        result = ingest(source, store, run_id=run.run_id)
+        result = ingest(request, store, run_id=run.run_id, each=on_cluster)
         run.tags({"catalog_snapshot": result.snapshot.name})
-        run.metrics({f"ingest/{name}": count for name, count in result.books.items()})
-    books = result.books
-    print("catalog unchanged" if result.already_current else "catalog published", store.show(result.snapshot.folder))
-    print(
-        f"pictures {books['pictures']} = catalog {books['pictures_in_catalog']} + quarantined {books['pictures_quarantined']}"
-        f"; {books['pictures_without_row']} of the catalog are unlabelled"
-    )
-    print(
-        f"rows {books['rows']} = labelled {books['rows_labelled']} + missing picture {books['rows_missing_picture']}"
-        f" + quarantined {books['rows_quarantined']}"
-    )
-    print("quarantine", store.show(result.snapshot.manifest["quarantine"]))
+        page, figures = report(store, result)
+        run.metrics({f"ingest/{name}": value for name, value in (result.books | result.summary | figures).items()})
+        run.file(page, "data.html")
+    for line in describe(store, result, figures):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fashion_ray import snapshots
-from fashion_ray.catalog import corrections, earlier, labels, schema, splits
+from fashion_ray.catalog import corrections, earlier, labels, reassign, schema, splits
 from fashion_ray.catalog.assembling import READY, Piece, assemble, plan_runs
 from fashion_ray.catalog.books import balance, quarantine_table, same_quarantine
 from fashion_ray.catalog.earlier import Earlier
@@ -26,6 +26,7 @@ from fashion_ray.catalog.inspecting import FOUND, inspect_portion, staged_name, 
 from fashion_ray.catalog.merging import merge, summarize
 from fashion_ray.catalog.pictures import DECODER_VERSION
 from fashion_ray.catalog.plan import IngestPlan, plan_ingest
+from fashion_ray.catalog.request import Request
 from fashion_ray.catalog.running import Each
 from fashion_ray.catalog.sources import Source
 from fashion_ray.errors import ConflictError, ReconciliationError, UserError
@@ -38,27 +39,6 @@ LAYOUT_VERSION = "2"
 
 ROW_TASKS = 64
 """Into at most so many tasks are a feed's row files dealt out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is to be ingested, and how."""
-
-    source: Source
-    delta: bool = False
-    """Whether the feed has only what is new, changed or withdrawn."""
-
-    corrected: bytes | None = None
-    """A CSV of corrections (catalog.corrections)."""
-
-    run_id: str
-    ratios: tuple[float, float, float] = splits.DEFAULT_RATIOS
-
-    def key(self) -> str:
-        """Names the request by everything that decides its result, the catalog so far excepted."""
-        return snapshots.fingerprint(
-            LAYOUT_VERSION, DECODER_VERSION, self.source.fingerprint(), self.delta, self.corrected, self.ratios
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +56,7 @@ class IngestResult:
     already_current: bool
 
 
-def ingest(request: Request, store: Store, *, each: Each) -> IngestResult:
+def ingest(request: Request, store: Store, *, run_id: str, each: Each) -> IngestResult:
     """Publish a feed as, or into, the current catalog. The same feed again changes nothing.
 
     Raises UserError for a feed that is no catalog, ReconciliationError if the books do not balance.
@@ -85,13 +65,15 @@ def ingest(request: Request, store: Store, *, each: Each) -> IngestResult:
     base = snapshots.current(store, "catalog")
     if base is None and request.delta:
         raise UserError("--delta: there is no catalog yet; expected one that the feed adds to. Ingest a full feed first")
-    key = request.key()
+    key = snapshots.fingerprint(
+        LAYOUT_VERSION, DECODER_VERSION, request.source.fingerprint(), request.delta, request.corrected, request.ratios
+    )
     name = snapshots.fingerprint(key, base.name if base else "")
     if base is not None and base.manifest.get("request") == key:
         store.remove("catalog", "staging", base.name)  # left by a run that died just after its commit
         return _unchanged(base)
     try:
-        result = _build(request, store, base, name=name, key=key, each=each)
+        result = _build(request, store, base, name=name, key=key, run_id=run_id, each=each)
     except Exception:
         published = snapshots.current(store, "catalog")
         if published is None or published.name != name:
@@ -108,7 +90,9 @@ def _unchanged(base: snapshots.Snapshot) -> IngestResult:
     return IngestResult(snapshot=base, books=base.manifest["books"], summary=quiet, previews={}, already_current=True)
 
 
-def _build(request: Request, store: Store, base: snapshots.Snapshot | None, *, name: str, key: str, each: Each) -> IngestResult:
+def _build(
+    request: Request, store: Store, base: snapshots.Snapshot | None, *, name: str, key: str, run_id: str, each: Each
+) -> IngestResult:
     seen_at = snapshots.now()
     source, before = request.source, earlier.load(store, base)
     plan = plan_ingest(
@@ -126,30 +110,31 @@ def _build(request: Request, store: Store, base: snapshots.Snapshot | None, *, n
             f"--source: {source.name} leaves no product in the catalog: of {plan.pictures} pictures none can be used; "
             "expected JPEG or PNG"
         )
-    corrected = corrections.correct(coming, before.corrections, request.corrected, seen_at=seen_at)
-    coming = corrected.facts
+    coming, corrected, refused = _corrected(coming, before.corrections, request.corrected, seen_at)
     books = balance(plan, found, coming)
     summary = summarize(before.facts, coming)
     quarantine = quarantine_table(
-        before.quarantine, [*plan.quarantined, *corrected.quarantined], found, plan, delta=request.delta, run_id=request.run_id, seen_at=seen_at,
+        before.quarantine, [*plan.quarantined, *refused], found, plan, delta=request.delta, run_id=run_id, seen_at=seen_at,
     )  # fmt: skip
     summary["quarantined"] = quarantine.num_rows
-    if base is not None and _says_the_same(base, before, summary, quarantine, corrected.corrections):
+    if base is not None and _says_the_same(base, before, summary, quarantine, corrected):
         return _unchanged(base)
-    settled = splits.settle(coming.append_column("stratum", labels.stratum(coming)), before.known, ratios=request.ratios)
+    settled = splits.settle(
+        coming.append_column("stratum", pa.array(labels.stratum(coming), type=pa.string())), before.known, ratios=request.ratios
+    )
     for product_id in settled.bridges:
         log.warning("product %s is a near-duplicate of two sides: it is kept out of training", product_id)
     pieces = [*before.pieces, *(Piece(staging, staged_name(len(before.pieces) + n)) for n in range(len(plan.portions)))]
     files = _assemble_all(store, _ready(coming, settled), pieces, snapshots.staging("catalog", name), each, base)
     folder = snapshots.staging("catalog", name)
     store.write_table(settled.remembered, folder, earlier.REMEMBERED)
-    store.write_table(corrected.corrections, folder, earlier.CORRECTED)
+    store.write_table(corrected, folder, earlier.CORRECTED)
     store.write_table(quarantine, "quarantine", f"catalog-{name}.parquet")
     manifest = {
         "request": key, "files": files, "books": books, "summary": summary, "rows": coming.num_rows, "source": source.name,
-        "delta": request.delta, "run_id": request.run_id, "base": base.name if base else None,
+        "delta": request.delta, "run_id": run_id, "base": base.name if base else None,
         "layout_version": LAYOUT_VERSION, "decoder_version": DECODER_VERSION, "split_ratios": list(request.ratios),
-        "bridges": len(settled.bridges), "corrections": corrected.corrections.num_rows,
+        "bridges": len(settled.bridges), "corrections": corrected.num_rows,
         "quarantine": f"quarantine/catalog-{name}.parquet", "quarantine_reasons": _counts(quarantine["reason"]),
         "schema": [f"{field.name}: {field.type}" for field in schema.CATALOG], "picture_sizes": _sizes(coming),
     }  # fmt: skip
@@ -157,6 +142,27 @@ def _build(request: Request, store: Store, base: snapshots.Snapshot | None, *, n
         raise ConflictError("catalog: another ingest published while this one was at work; run the same command again")
     snapshot = snapshots.publish(store, "catalog", name, manifest, base=base)
     return IngestResult(snapshot=snapshot, books=books, summary=summary, previews=_previews(found), already_current=False)
+
+
+def _corrected(
+    coming: pa.Table, earlier_ones: pa.Table, content: bytes | None, seen_at: str
+) -> tuple[pa.Table, pa.Table, list[dict[str, object]]]:
+    """The products with people's labels, all corrections so far, and quarantine rows of those that cannot be applied."""
+    every, refused = earlier_ones, []
+    if content is not None:
+        file = corrections.read_corrections(content, "--labels", seen_at)
+        every, refused = corrections.merge_corrections(earlier_ones, file.table), file.bad
+        log.info(
+            "corrections: %d read, %d not filled in, %d superseded by a later line, %d unusable",
+            file.table.num_rows, file.unfilled, file.superseded, len(file.bad),
+        )  # fmt: skip
+    for new in corrections.new_labels(coming, every):
+        hint = f"; did you mean {new.nearest!r}?" if new.nearest else ""
+        log.warning(
+            "corrections: %s %r is no label of the feed (%d corrections)%s", new.target, new.label, new.corrections, hint
+        )
+    unknown = corrections.unknown_products(coming, every, seen_at)
+    return corrections.apply_corrections(coming, every)[0], every, [*refused, *unknown]
 
 
 def _read_rows(source: Source, each: Each) -> pa.Table:
@@ -206,8 +212,8 @@ def _ready(coming: pa.Table, settled: splits.Settled) -> pa.Table:
     table = coming
     for name in ("group_id", "split"):
         table = table.append_column(name, settled.groups[name])
-    table = table.append_column("joined_category", labels.joined_categories(coming))
-    reassigned = labels.reassign(coming)
+    table = table.append_column("joined_category", pa.array(labels.joined_categories(coming), type=pa.string()))
+    reassigned = reassign.reassign(coming)
     for name in reassigned.column_names:
         table = table.append_column(name, reassigned[name])
     return schema.cast(table, READY)

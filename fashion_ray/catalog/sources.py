@@ -108,6 +108,29 @@ def product_id_of(locator: str) -> str:
     return locator.rsplit("/", 1)[-1].rsplit(".", 1)[0]
 
 
+@dataclass(frozen=True)
+class NoFeed:
+    """Nothing new: for an ingest that brings corrections alone."""
+
+    name: str = "no feed"
+    in_order: bool = False
+
+    def fingerprint(self) -> str:
+        return "no feed"
+
+    def row_files(self) -> list[str]:
+        return []
+
+    def read_rows(self, row_files: Sequence[str]) -> pa.Table:
+        return schema.FEED_ROWS.empty_table()
+
+    def pictures(self) -> pa.Table:
+        return schema.PICTURES.empty_table()
+
+    def read(self, locators: Sequence[str]) -> Iterator[bytes | BadPicture]:
+        return iter(())
+
+
 @dataclass(frozen=True, kw_only=True)
 class DemoSource:
     """The demo catalog: drawn where it is read."""

@@ -12,7 +12,7 @@ from fashion_ray.pages.examples import DUPLICATES, QUARANTINED, RANDOM, Quaranti
 from fashion_ray.pages.rendering import environment, percent, picture
 
 EQUATIONS: Mapping[str, Sequence[str]] = {
-    "rows": ("rows_labelled", "rows_missing_picture", "rows_quarantined"),
+    "rows": ("rows_labelled", "rows_missing_picture", "rows_quarantined", "rows_withdrawn"),
     "pictures": ("pictures_in_catalog", "pictures_quarantined"),
 }
 """The books of catalog.ingest: a total, and the parts that must add up to it."""

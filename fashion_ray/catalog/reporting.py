@@ -1,0 +1,111 @@
+"""The data page of an ingest. In: a published catalog. Out: an HTML page below reports/, and figures for MLflow."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fashion_ray.catalog import schema
+from fashion_ray.catalog.ingest import IngestResult
+from fashion_ray.catalog.statistics import CatalogStatistics, Leakage, catalog_statistics, random_split_leakage
+from fashion_ray.pages.data_report import data_report
+from fashion_ray.pages.examples import Examples, examples, sheets
+from fashion_ray.snapshots import Snapshot
+from fashion_ray.storage import Store
+
+SEED = 0
+"""Of the plain random split whose leakage is stated, and of the pictures that are shown."""
+
+
+def report(store: Store, result: IngestResult) -> tuple[str, dict[str, float]]:
+    """Write the page of a published catalog; its HTML, and what is worth following from ingest to ingest."""
+    snapshot = result.snapshot
+    columns = [field.name for field in schema.CATALOG if field.name != "image"]
+    table = store.read_table(snapshot.folder, columns=columns)
+    quarantine = store.read_table(str(snapshot.manifest["quarantine"]))
+    statistics = catalog_statistics(table)
+    leaked = random_split_leakage(
+        table["group_id"].to_pylist(), pc.is_valid(table["split"]).to_pylist(), tuple(snapshot.manifest["split_ratios"]), SEED
+    )
+    chosen = examples(table, quarantine, SEED)
+    page = data_report(
+        title=f"Catalog {snapshot.name}",
+        facts=_facts(snapshot),
+        books=result.books,
+        summary=result.summary,
+        statistics=statistics,
+        reasons=snapshot.manifest["quarantine_reasons"],
+        sheets=sheets(chosen, _pictures(store, snapshot, chosen), result.previews),
+        quarantined=chosen.quarantined,
+        leakage=leaked,
+        next_steps=["`python jobs/train.py` trains on this catalog", "`python jobs/score.py` scores it with the champion"],
+    )
+    store.write_bytes(page.encode(), *page_path(snapshot))
+    return page, _figures(statistics, leaked)
+
+
+def page_path(snapshot: Snapshot) -> tuple[str, ...]:
+    """Where the page lies below the root."""
+    return ("reports", f"catalog-{snapshot.name}", "data.html")
+
+
+def _facts(snapshot: Snapshot) -> dict[str, str]:
+    manifest = snapshot.manifest
+    return {
+        "source": manifest["source"],
+        "kind": "delta" if manifest["delta"] else "full feed",
+        "published": manifest["published_at"],
+        "snapshot": snapshot.folder,
+        "built on": manifest["base"] or "nothing",
+        "corrections by people": f"{manifest['corrections']:,}",
+        "kept out as bridges": f"{manifest['bridges']:,} this time",
+        "MLflow run": manifest["run_id"],
+    }
+
+
+def _figures(statistics: CatalogStatistics, leaked: Leakage) -> dict[str, float]:
+    noise = statistics.duplicates.noise
+    found = {
+        "near_duplicate_groups": statistics.duplicates.groups,
+        "near_duplicate_pictures": statistics.duplicates.pictures,
+        "exact_duplicate_pictures": statistics.duplicates.exact_pictures,
+        "random_split_leakage": leaked.test_share,
+        "split_leakage": statistics.leakage.test_share,
+    }
+    found |= {f"balance/{row['column']}": row["balance"] for row in statistics.labels.to_dict("records")}
+    found |= {f"disagreement/{row['column']}": row["share"] for row in noise.to_dict("records")}
+    return {name: float(value) for name, value in found.items() if value == value}
+
+
+def _pictures(store: Store, snapshot: Snapshot, chosen: Examples) -> dict[str, bytes]:
+    """The chosen products' pictures; only the files that hold them are opened."""
+    wanted = pa.array(chosen.product_ids, type=pa.string())
+    found: dict[str, bytes] = {}
+    for entry in snapshot.manifest["files"]:
+        if not len(wanted) or len(found) == len(wanted):
+            break
+        ids = store.read_table(snapshot.folder, entry["name"], columns=["product_id"])["product_id"]
+        rows = [row for row, chosen_here in enumerate(pc.is_in(ids, wanted).to_pylist()) if chosen_here]
+        if rows:
+            table = store.read_rows(snapshot.folder, entry["name"], columns=["product_id", "image"], rows=rows)
+            found |= dict(zip(table["product_id"].to_pylist(), table["image"].to_pylist(), strict=True))
+    return found
+
+
+def describe(store: Store, result: IngestResult, figures: dict[str, float]) -> list[str]:
+    """What an ingest says at its end."""
+    books, summary, snapshot = result.books, result.summary, result.snapshot
+    return [
+        ("catalog unchanged " if result.already_current else "catalog published ") + store.show(snapshot.folder),
+        f"pictures {books['pictures']} = catalog {books['pictures_in_catalog']} + quarantined {books['pictures_quarantined']}"
+        f"; {books['pictures_without_row']} of the catalog are unlabelled",
+        f"rows {books['rows']} = labelled {books['rows_labelled']} + missing picture {books['rows_missing_picture']}"
+        f" + quarantined {books['rows_quarantined']} + withdrawn {books['rows_withdrawn']}",
+        f"products {snapshot.manifest['rows']} = unchanged {summary['unchanged']} + changed {summary['changed']}"
+        f" + added {summary['added']}; removed {summary['removed']}, quarantined {summary['quarantined']}",
+        f"near-duplicates: {figures['near_duplicate_groups']:.0f} groups of {figures['near_duplicate_pictures']:.0f} pictures; a "
+        f"random split would leak into {figures.get('random_split_leakage', 0):.1%} of its test rows, this one into "
+        f"{figures.get('split_leakage', 0):.1%}",
+        f"quarantine {store.show(snapshot.manifest['quarantine'])}",
+        f"page {store.show(*page_path(snapshot))}",
+    ]

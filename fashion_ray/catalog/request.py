@@ -1,0 +1,62 @@
+"""What an ingest was asked for. In: options and a root. Out: a source and how it is to be taken, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import fsspec
+
+from fashion_ray import snapshots
+from fashion_ray.catalog.options import IngestOptions
+from fashion_ray.catalog.sources import NoFeed, Source, open_source
+from fashion_ray.catalog.splits import DEFAULT_RATIOS
+from fashion_ray.config import absolute, without_password
+from fashion_ray.errors import UserError
+from fashion_ray.storage import Store
+
+MAX_LABELS_BYTES = 256 * 1024**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be ingested, and how."""
+
+    source: Source
+    delta: bool = False
+    """Whether the feed has only what is new, changed or withdrawn."""
+
+    corrected: bytes | None = None
+    """A CSV of corrections (catalog.corrections), which add to those of earlier ingests."""
+
+    ratios: tuple[float, float, float] = DEFAULT_RATIOS
+
+
+def requested(options: IngestOptions, store: Store) -> Request:
+    """The request of a command line. Raises UserError if it is not clear, or a file cannot be read."""
+    base = snapshots.current(store, "catalog")
+    corrected = _content(options.labels) if options.labels is not None else None
+    if options.source is not None:
+        source = open_source(options.source, seed=options.seed, products=options.products, label_column=options.label_column)
+        return Request(source=source, delta=options.delta, corrected=corrected)
+    if corrected is not None:
+        return Request(source=NoFeed(), delta=True, corrected=corrected)
+    if base is not None and not str(base.manifest["source"]).startswith("demo"):
+        raise UserError(
+            f"--source: none given, but there is a catalog already, from {base.manifest['source']!r}; expected a feed. "
+            "Pass --source FEED, or --source demo to replace it by the demo"
+        )
+    return Request(source=open_source("demo", seed=options.seed, products=options.products))
+
+
+def _content(location: str) -> bytes:
+    shown = without_password(location)
+    try:
+        filesystem, path = fsspec.core.url_to_fs(absolute(location, option="--labels"))
+        size = filesystem.size(path) or 0
+        if size > MAX_LABELS_BYTES:
+            raise UserError(f"--labels: {shown!r} has {size} bytes, expected a CSV of at most {MAX_LABELS_BYTES}")
+        return bytes(filesystem.cat_file(path))
+    except (OSError, ImportError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"--labels: {shown!r} cannot be read ({error}); expected a CSV product_id,target,label") from error
