@@ -31,7 +31,8 @@ PURE_PATTERNS = tuple(
         "config", "errors", "catalog.schema", "catalog.pictures", "catalog.splits", "catalog.styles", "catalog.plan",
         "catalog.sources", "catalog.options", "catalog.demo*", "catalog.drawing*", "models.*", "training.schedule",
         "training.vocabulary", "training.augment", "training.options", "training.loop", "training.activations",
-        "training.topology", "training.evaluation", "scoring.plan", "scoring.options", "scoring.rows", "scoring.inference",
+        "training.topology", "training.evaluation", "training.sides", "training.imbalance",
+        "scoring.plan", "scoring.options", "scoring.rows", "scoring.inference",
         "scoring.single", "pages.*",
     )
 )  # fmt: skip
