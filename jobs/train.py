@@ -15,7 +15,8 @@ from fashion_ray.scoring.score import catalog_of
 from fashion_ray.storage import Store
 from fashion_ray.training import publish
 from fashion_ray.training.options import PRESETS, TrainOptions
-from fashion_ray.training.run import claim, new_name, prepare, train
+from fashion_ray.training.preparing import prepare
+from fashion_ray.training.run import claim, new_name, train
 
 
 def main(arguments: Sequence[str]) -> None:

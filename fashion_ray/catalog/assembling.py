@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -42,11 +43,14 @@ def plan_runs(ready: pa.Table, *, row_bytes: float) -> list[pa.Table]:
     bytes_a_shard = row_bytes * ready.num_rows / count
     together = max(1, min(-(-count // TASKS), int(SHARD_BYTES // max(1.0, bytes_a_shard))))
     cuts = [*bounds[:-1:together], bounds[-1]]
-    return [ordered.slice(start, end - start) for start, end in zip(cuts, cuts[1:], strict=False) if end > start]
+    return [ordered.slice(start, end - start) for start, end in pairwise(cuts) if end > start]
 
 
 def assemble(run: pa.Table, *, store: Store, pieces: list[Piece], folder: str) -> pa.Table:
-    """Write the files of a run's shards; their manifest entries. Raises ReconciliationError if a picture is not its product's."""
+    """Write the files of a run's shards; their manifest entries.
+
+    Raises ReconciliationError if a picture is not its product's.
+    """
     table = run.append_column("image", _pictures(run, store, pieces))
     entries = []
     shards = np.asarray(run["shard"])

@@ -1,4 +1,4 @@
-"""The books of an ingest: where every row and every picture went. In: plan, findings, coming catalog. Out: counts, quarantine."""
+"""The books of an ingest. In: plan, findings, coming catalog. Out: where every row and picture went, and the quarantine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from fashion_ray.errors import ReconciliationError
 def balance(plan: IngestPlan, found: pa.Table, coming: pa.Table) -> dict[str, int]:
     """Where every row and picture of the feed went. Raises ReconciliationError if one is unaccounted for.
 
-    Rows = labelled + missing picture + quarantined + withdrawn; pictures = in the catalog + quarantined; a product is there once.
+    Rows = labelled + missing picture + quarantined + withdrawn; pictures = in the catalog + quarantined; products are there
+    once.
     """
     usable = found.filter(pc.is_null(found["reason"]))
     unusable = found.filter(pc.is_valid(found["reason"]))

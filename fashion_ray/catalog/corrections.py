@@ -15,8 +15,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fashion_ray.catalog.feed_rows import MISSING, RESERVED_LABEL, BadRow, check_id
 from fashion_ray.catalog.schema import LABEL_COLUMNS, quarantine_row
-from fashion_ray.catalog.styles import MISSING, RESERVED_LABEL, BadRow, check_id
 from fashion_ray.errors import UserError
 
 CORRECTIONS = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("product_id", "target", "label")])

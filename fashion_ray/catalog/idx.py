@@ -15,7 +15,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, cast
 
 import pyarrow as pa
 from PIL import Image
@@ -129,7 +129,7 @@ class IdxSource:
 
     def _open(self, name: str) -> IO[bytes]:
         opened = self.tree.open(name)
-        return gzip.GzipFile(fileobj=opened, mode="rb") if name.endswith(".gz") else opened
+        return cast(IO[bytes], gzip.GzipFile(fileobj=opened, mode="rb")) if name.endswith(".gz") else opened
 
 
 def recognise(tree: Tree, label_column: str) -> IdxSource | None:

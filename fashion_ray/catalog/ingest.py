@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -174,7 +175,7 @@ def _read_rows(source: Source, each: Each) -> pa.Table:
     bounds = [len(files) * number // count for number in range(count + 1)]
     chunks = [
         pa.table({"number": pa.array([number] * (end - start), type=pa.int32()), "file": files[start:end]})
-        for number, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False))
+        for number, (start, end) in enumerate(pairwise(bounds))
     ]
     rows = pa.concat_tables(each(functools.partial(read_chunk, source=source), chunks))
     return rows.sort_by([("number", "ascending"), ("place", "ascending")]).select(schema.FEED_ROWS.names)

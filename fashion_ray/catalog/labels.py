@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fashion_ray.catalog.feed_rows import RESERVED_LABEL
 from fashion_ray.catalog.schema import CATEGORY_LEVELS, LABEL_COLUMNS
-from fashion_ray.catalog.styles import RESERVED_LABEL
 
 ARTICLE_SHARE = 0.07
 """The share of the products from which an articleType is a joined category of its own."""

@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -187,4 +188,4 @@ def _portions(work: pa.Table, size_bytes: pa.Array, in_order: bool) -> list[pa.T
         order = np.argsort(hashes, kind="stable")
         work = work.take(pa.array(order))
         starts = shard_bounds(hashes[order], shard_count(work.num_rows, int(sizes.sum())))
-    return [work.slice(start, end - start) for start, end in zip(starts, starts[1:], strict=False) if end > start]
+    return [work.slice(start, end - start) for start, end in pairwise(starts) if end > start]

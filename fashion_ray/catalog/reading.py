@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray.data
 
 from fashion_ray.snapshots import Snapshot
@@ -15,10 +15,21 @@ READER_CPUS = 0.5
 """What a reading task reserves: on two processors one must fit beside an actor that has the other."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Which rows to keep, decided where they are read."""
+
+    columns: tuple[str, ...]
+    """The columns that decide, which need not be among those that are read."""
+
+    mask: Callable[[pa.Table], pa.Array]
+    """Whether to keep each row of a table with these columns; it travels to workers."""
+
+
 def read(
-    store: Store, snapshot: Snapshot, columns: Sequence[str], *, parts: Sequence[str] | None = None, split: str | None = None
+    store: Store, snapshot: Snapshot, columns: Sequence[str], *, parts: Sequence[str] | None = None, only: Rows | None = None
 ) -> ray.data.Dataset:
-    """Columns of a snapshot's files (of all, or of the named ones) and `part`, the file's name; of one split if asked.
+    """Columns of a snapshot's files (of all, or of the named ones) and `part`, the file's name; of some rows if asked.
 
     Ray Data's own reader would pack small files into one block, and a file is the unit of work here.
     """
@@ -28,15 +39,16 @@ def read(
         read_part,
         batch_size=None,
         batch_format="pyarrow",
-        fn_kwargs={"store": store, "folder": snapshot.folder, "columns": list(columns), "split": split},
+        fn_kwargs={"store": store, "folder": snapshot.folder, "columns": list(columns), "only": only},
         num_cpus=READER_CPUS,
     )
 
 
-def read_part(names: pa.Table, *, store: Store, folder: str, columns: list[str], split: str | None) -> pa.Table:
+def read_part(names: pa.Table, *, store: Store, folder: str, columns: list[str], only: Rows | None) -> pa.Table:
     """One file as one table (on a worker)."""
     (part,) = names["part"].to_pylist()
-    table = store.read_table(folder, part, columns=[*columns, *(["split"] if split else [])])
-    if split is not None:
-        table = table.filter(pc.equal(table["split"], split)).drop_columns(["split"])
+    needed = list(dict.fromkeys([*columns, *(only.columns if only is not None else ())]))
+    table = store.read_table(folder, part, columns=needed)
+    if only is not None:
+        table = table.filter(only.mask(table)).select(columns)
     return table.append_column("part", pa.array([part] * table.num_rows, type=pa.string())).combine_chunks()

@@ -25,7 +25,11 @@ def report(store: Store, result: IngestResult) -> tuple[str, dict[str, float]]:
     quarantine = store.read_table(str(snapshot.manifest["quarantine"]))
     statistics = catalog_statistics(table)
     leaked = random_split_leakage(
-        table["group_id"].to_pylist(), pc.is_valid(table["split"]).to_pylist(), tuple(snapshot.manifest["split_ratios"]), SEED
+        table["product_id"].to_pylist(),
+        table["group_id"].to_pylist(),
+        pc.is_valid(table["split"]).to_pylist(),
+        tuple(snapshot.manifest["split_ratios"]),
+        SEED,
     )
     chosen = examples(table, quarantine, SEED)
     page = data_report(

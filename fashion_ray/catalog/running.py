@@ -1,4 +1,4 @@
-"""Where the tasks of an ingest run: on a Ray cluster, or here. In: a function and tables. Out: a table for each, as they come."""
+"""Where the tasks of an ingest run: on a Ray cluster, or here. In: a function and tables. Out: a table for each."""
 
 from __future__ import annotations
 

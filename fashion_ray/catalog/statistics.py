@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from fashion_ray.catalog.schema import CATALOG, DERIVED_COLUMNS, LABEL_COLUMNS
-from fashion_ray.catalog.splits import DEFAULT_RATIOS, SPLITS
+from fashion_ray.catalog.schema import BRIDGE, CATALOG, DERIVED_COLUMNS, LABEL_COLUMNS, SPLITS
+from fashion_ray.catalog.splits import DEFAULT_RATIOS
 
 MINIMUM = 50
 """Fewer products than this are too few to learn a class from."""
@@ -22,7 +22,7 @@ MINIMUM = 50
 LEFT_OUT = "Home"
 """The masterCategory without which the published figures of balance are computed: it has one product."""
 
-BRIDGE, UNLABELLED = "bridge", "unlabelled"
+UNLABELLED = "unlabelled"
 
 LARGEST = 10
 

@@ -2,12 +2,12 @@
 
 The category levels are decoded together: a path (master, sub, article) that training has seen gets the product of its
 levels' probabilities, normalised over all paths, and each level's probability is the sum over the paths through a
-class. The best path gives all three labels. Other targets stand alone.
+class. The best path gives all three labels. Other targets stand alone. The levels are the feed's own or the reassigned ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,10 @@ import torch
 from torch import Tensor
 
 from fashion_ray.catalog.schema import CATEGORY_LEVELS, top3_type
+
+REASSIGNED_LEVELS = tuple(f"reassigned_{level}" for level in CATEGORY_LEVELS)
+FAMILIES = (CATEGORY_LEVELS, REASSIGNED_LEVELS)
+"""The columns that are levels of one tree, from the root: the feed's own, and those without the catch-all class."""
 
 Classes = Mapping[str, Sequence[str | None]]
 """The classes of each target; null stands for `other`, the classes that are too rare to be learned."""
@@ -30,9 +34,18 @@ class Taxonomy:
     """Indices of classes, one a level."""
 
 
+def levels_among(targets: Iterable[str]) -> tuple[str, ...]:
+    """The category levels among some targets, from the root. Raises ValueError if they are of both families."""
+    wanted = set(targets)
+    found = [levels for family in FAMILIES if (levels := tuple(level for level in family if level in wanted))]
+    if len(found) > 1:
+        raise ValueError(f"category levels of one family, not both {found[0][0]} and {found[1][0]}")
+    return found[0] if found else ()
+
+
 def learn(classes: Classes, rows: Mapping[str, Sequence[str | None]]) -> Taxonomy:
     """The paths among labelled rows; where `other` is a class of the last level, every parent gets that leaf too."""
-    levels = tuple(level for level in CATEGORY_LEVELS if level in classes)
+    levels = levels_among(classes)
     if len(levels) < 2:
         return Taxonomy(levels=(), paths=())
     index = {level: {name: number for number, name in enumerate(classes[level])} for level in levels}

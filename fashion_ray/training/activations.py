@@ -31,8 +31,8 @@ PROGRESS_ROWS = 8192
 
 STALE_S = 24 * 3600
 
-Augment = Callable[[np.ndarray, int], np.ndarray]
-"""Pixels and the number of the view, to pixels; view 0 is the picture as it is."""
+Augment = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Pixels (rows, ...) and the number of the view that is wanted of each row, to pixels; view 0 is the picture as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,16 +82,17 @@ def load(folder: Path) -> Activations | None:
 
 def fill(
     folder: Path,
-    batches: Iterable[tuple[np.ndarray, np.ndarray]],
+    batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
     engine: Callable[[np.ndarray], list[np.ndarray]],
     *,
     views: int,
     augment: Augment,
     expected_rows: int,
 ) -> Activations:
-    """Run the engine over (pixels, labels) batches, once a view, and keep the results; replaces what is there as a whole.
+    """Run the engine over (pixels, labels, copy) batches, once a view, and keep the results; replaces what is there as a whole.
 
-    Raises UserError if the disk cannot hold them.
+    A row that comes in several copies, numbered from 0, gets further views in each of them, not the same ones. Raises UserError
+    if the disk cannot hold them.
     """
     temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
     temporary.mkdir(parents=True)
@@ -101,9 +102,9 @@ def fill(
     shape: tuple[int, ...] = (0,)
     rows = 0
     try:
-        for pixels, wanted in batches:
+        for pixels, wanted, copy in batches:
             for number, file in enumerate(files):
-                values = torch.from_numpy(engine(augment(pixels, number))[0])
+                values = torch.from_numpy(engine(augment(pixels, copy * views + number))[0])
                 if not rows and number == 0:
                     shape = tuple(values.shape[1:])
                     _announce(temporary, expected_rows, views, 2 * int(np.prod(shape)))

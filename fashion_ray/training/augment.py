@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,3 +21,12 @@ def flip_and_shift(pixels_BHWC: Tensor, *, generator: torch.Generator, flip: boo
         columns = torch.where(draw(0, 2).bool(), width - 1 - columns, columns)
     index = torch.arange(batch, device=device)[:, None, None]
     return pixels_BHWC[index, rows[:, :, None], columns[:, None, :]]
+
+
+def views_of(pixels: np.ndarray, views: np.ndarray, *, seed: int, shift: int) -> np.ndarray:
+    """A view of each picture by its number (rows,), the same for the same batch; view 0 is the picture as it is."""
+    if not views.any():
+        return pixels
+    generator = torch.Generator().manual_seed(int(pixels[:8].sum()) * 131 + int(views[0]) + seed)
+    changed = flip_and_shift(torch.from_numpy(pixels), generator=generator, shift=shift).numpy()
+    return np.where((views > 0)[:, None, None, None], changed, pixels)

@@ -1,4 +1,4 @@
-"""Predictions through the path that serves. In: a bundle and splits of a catalog. Out: their logits and labels.
+"""Predictions through the path that serves. In: a bundle and sides of a catalog. Out: their logits and labels.
 
 The engine is the one that will score, on actors as in scoring, so temperatures, thresholds and test figures are those of
 what is deployed.
@@ -21,6 +21,7 @@ from fashion_ray.scoring.plan import plan_engines
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 from fashion_ray.training import feeding
+from fashion_ray.training.sides import Scheme
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,19 +51,20 @@ class LogitsActor:
 def predict(
     store: Store,
     catalog: Snapshot,
-    split: str,
+    scheme: Scheme,
+    side: str,
     targets: list[str],
     *,
     files: dict[str, bytes],
     choice: EngineChoice,
     cache: str,
 ) -> HeldOut:
-    """The labels and logits of a split, in the order of product_id."""
+    """The labels and logits of the rows on one side, in the order of product_id."""
     has = cluster.resources()
     plan = plan_engines(
         device=choice.device, cpus=has.cpus, gpus=has.gpus, nodes=has.nodes, cpus_per_node=has.cpus_per_node, work=has.nodes
     )
-    rows = feeding.labelled(store, catalog, split, targets).map_batches(
+    rows = feeding.labelled(store, catalog, scheme, side, targets).map_batches(
         LogitsActor,
         batch_size=None,
         batch_format="pyarrow",

@@ -42,6 +42,8 @@ class Recipe:
     label_smoothing: float
     batchnorm_learns: bool
     bf16: bool
+    class_weights: tuple[tuple[float, ...], ...] = ()
+    """What a training row of each class counts in the loss, a tuple a target; empty where all count alike."""
 
 
 class StageNetwork(nn.Module):
@@ -75,14 +77,23 @@ class Meters:
             target: MulticlassAccuracy(count, average="micro", ignore_index=-1).to(device) for target, count in classes.items()
         }
 
-    def update(self, loss: Tensor, logits: Sequence[Tensor], labels: Tensor, *, label_smoothing: float = 0.0) -> None:
+    def update(
+        self,
+        loss: Tensor,
+        logits: Sequence[Tensor],
+        labels: Tensor,
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[Tensor] = (),
+    ) -> None:
         """Count a batch whose loss was `loss`; a target's mean is over the rows that have a label for it."""
         self._finite.update(loss.detach().isfinite().float())
         for column, (target, values) in enumerate(zip(self._accuracy, logits, strict=True)):
             wanted = labels[:, column]
             rows = (wanted >= 0).sum()
             if rows:
-                mean = loss_of([values.detach()], wanted[:, None], label_smoothing=label_smoothing)
+                weights = class_weights[column : column + 1]
+                mean = loss_of([values.detach()], wanted[:, None], label_smoothing=label_smoothing, class_weights=weights)
                 self._losses[target].update(mean, weight=rows)
                 self._accuracy[target].update(values.detach(), wanted)
 
@@ -104,13 +115,22 @@ class Meters:
         }
 
 
-def loss_of(logits: Sequence[Tensor], labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """The sum over targets of the mean cross-entropy of the rows that have a label."""
+def loss_of(
+    logits: Sequence[Tensor], labels: Tensor, *, label_smoothing: float = 0.0, class_weights: Sequence[Tensor] = ()
+) -> Tensor:
+    """The sum over targets of the mean cross-entropy of the rows that have a label.
+
+    With weights (classes,) a target, a row counts by the weight of its class; the mean is still over the number of rows, so
+    that weights have the same effect in every batch.
+    """
     total = torch.zeros((), device=labels.device)
     for column, values in enumerate(logits):
         wanted = labels[:, column]
-        summed = functional.cross_entropy(values, wanted, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing)
-        total = total + summed / (wanted >= 0).sum().clamp_min(1)
+        # Unlabelled rows have loss 0. The function's own `weight` would also tilt the smoothed share, by other classes.
+        losses = functional.cross_entropy(values, wanted, ignore_index=-1, reduction="none", label_smoothing=label_smoothing)
+        if class_weights:
+            losses = losses * class_weights[column][wanted.clamp_min(0)]
+        total = total + losses.sum() / (wanted >= 0).sum().clamp_min(1)
     return total
 
 
@@ -147,27 +167,31 @@ class StageLoop:
         self._steps = max(1, steps_per_epoch * stage.epochs)
         self._steps_per_epoch = steps_per_epoch
         self._classes, self._device = classes, device
+        self._weights = [torch.tensor(weights, device=device) for weights in recipe.class_weights]
         base = recipe.heads_learning_rate if stage.trainable == 0 else recipe.learning_rate
         self._rates = layer_rates(base, len(optimizer.param_groups), recipe.layer_decay)
 
     def train_epoch(self, batches: Iterable[Batch], epoch: int) -> dict[str, float]:
-        """One pass, `epoch` counting from 0 within the stage; loss, accuracies and images a second of this worker."""
+        """One pass, `epoch` counting from 0 within the stage; loss, accuracies, rows and images a second of all workers."""
         set_training(self._network, self._stage.trainable, batchnorm_learns=self._recipe.batchnorm_learns)
-        meters = Meters(self._classes, self._device)
+        meters, smoothing = Meters(self._classes, self._device), self._recipe.label_smoothing
         started, rows, step = time.perf_counter(), 0, epoch * self._steps_per_epoch
         for batch in batches:
             self._set_rates(step)
-            logits, loss = self._forward(self._model, batch, self._recipe.label_smoothing)
+            labels = batch.labels.to(self._device, non_blocking=True)
+            logits = self._forward(self._model, batch)
+            loss = loss_of(logits, labels, label_smoothing=smoothing, class_weights=self._weights)
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_((p for p in self._network.parameters() if p.grad is not None), 5.0)
             self._optimizer.step()
-            meters.update(loss, logits, batch.labels.to(self._device), label_smoothing=self._recipe.label_smoothing)
+            meters.update(loss, logits, labels, label_smoothing=smoothing, class_weights=self._weights)
             rows, step = rows + len(batch.labels), step + 1
         if not rows:
             raise UserError("a worker got no training rows; expected at least a batch each. Lower --batch-size or --workers")
         seconds = time.perf_counter() - started
-        return {**meters.compute("train"), "images_per_second": rows / max(seconds, 1e-9) * _world()}
+        everywhere = float(rows * _world())  # every worker takes as many steps
+        return {**meters.compute("train"), "train_rows": everywhere, "images_per_second": everywhere / max(seconds, 1e-9)}
 
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Loss and accuracies over the batches of all workers, and `score`, the mean of the accuracies."""
@@ -175,20 +199,20 @@ class StageLoop:
         meters = Meters(self._classes, self._device)
         with torch.inference_mode():
             for batch in batches:
-                logits, loss = self._forward(self._bare, batch, 0.0)
-                meters.update(loss, logits, batch.labels.to(self._device))
+                labels = batch.labels.to(self._device, non_blocking=True)
+                logits = self._forward(self._bare, batch)
+                meters.update(loss_of(logits, labels), logits, labels)
         found = meters.compute("validation")
         scores = [value for key, value in found.items() if key.startswith("validation_accuracy/") and not math.isnan(value)]
         return {**found, "score": sum(scores) / max(1, len(scores))}
 
-    def _forward(self, model: nn.Module, batch: Batch, label_smoothing: float) -> tuple[list[Tensor], Tensor]:
+    def _forward(self, model: nn.Module, batch: Batch) -> list[Tensor]:
         inputs = batch.inputs.to(self._device, non_blocking=True)
-        labels = batch.labels.to(self._device, non_blocking=True)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._recipe.bf16):
             if inputs.dtype == torch.bfloat16 and not self._recipe.bf16:
                 inputs = inputs.float()
-            logits = model(inputs)
-        return logits, loss_of(logits, labels, label_smoothing=label_smoothing)
+            logits: list[Tensor] = model(inputs)
+        return logits
 
     def _set_rates(self, step: int) -> None:
         factor = learning_rate_factor(step, self._steps)

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fashion_ray.catalog.schema import CATEGORY_LEVELS, LABEL_COLUMNS
-from fashion_ray.config import NAME_PATTERN, JobOptions
+from fashion_ray.catalog.schema import CATEGORY_LEVELS, TARGETS
+from fashion_ray.config import NAME_PATTERN, JobOptions, Problems
 from fashion_ray.models.backbones import names
 from fashion_ray.models.engines import ENGINES, PRECISIONS
 from fashion_ray.models.network import HEADS
+from fashion_ray.models.taxonomy import levels_among
+from fashion_ray.training import sides
+from fashion_ray.training.imbalance import CLASS_WEIGHTS
 from fashion_ray.training.schedule import parse
 
 
@@ -27,7 +30,13 @@ class TrainOptions(JobOptions):
     """Name of the run; the same name again continues it where it stopped. None makes up a new one."""
 
     targets: tuple[str, ...] = CATEGORY_LEVELS
-    """Label columns to predict, each with a head of its own."""
+    """Label columns to predict, each with a head of its own: those of the feed, joined_category, or the reassigned_ levels."""
+
+    split: str = "stored"
+    """Sides: stored (the catalog's), 72/18/10 or 80/20 (groups by hash), fold:2/5, random:80/10/10 (leaks), year:2016."""
+
+    split_seed: int = 0
+    """Of the hash that deals groups or products out to the sides; stored has none."""
 
     backbone: str = "efficientnet_lite0"
     """The trunk: efficientnet_lite0, or any torchvision or timm name."""
@@ -83,6 +92,18 @@ class TrainOptions(JobOptions):
     min_class_count: int = 50
     """articleTypes with fewer labelled pictures are left out as classes; their products are still scored."""
 
+    max_per_class: int = 0
+    """Training rows of a class of the balance target; further ones are left out of training, 0 none. All are evaluated."""
+
+    oversample_to: int = 0
+    """Training rows of rarer classes of the balance target are repeated, augmented anew, up to this count; 0 repeats none."""
+
+    balance_target: str = ""
+    """The target whose classes these two counts are about; none is the finest category level, or the first target."""
+
+    class_weights: str = "none"
+    """Of the training loss, a class of each target: none, balanced (one over its rows) or sqrt (one over the root of that)."""
+
     workers: int | None = None
     """Data-parallel workers; none takes one a GPU, or one a node without GPUs."""
 
@@ -109,10 +130,11 @@ class TrainOptions(JobOptions):
         )
         found.check(bool(self.targets), "targets", self.targets, "at least one label column")
         for target in self.targets:
-            near = difflib.get_close_matches(target, LABEL_COLUMNS, n=1)
+            near = difflib.get_close_matches(target, TARGETS, n=1)
             hint = f"did you mean {near[0]}?" if near else ""
-            found.check(target in LABEL_COLUMNS, "targets", target, f"columns among {', '.join(LABEL_COLUMNS)}", hint)
+            found.check(target in TARGETS, "targets", target, f"columns among {', '.join(TARGETS)}", hint)
         found.check(len(set(self.targets)) == len(self.targets), "targets", self.targets, "each column once")
+        self._check_sides_and_balance(found)
         near = difflib.get_close_matches(self.backbone, names(), n=3)
         found.check(
             self.backbone in names(), "backbone", self.backbone, "efficientnet_lite0 or any torchvision or timm name",
@@ -135,12 +157,31 @@ class TrainOptions(JobOptions):
         found.check(self.workers is None or self.workers >= 1, "workers", self.workers, "at least 1")
         found.raise_if_any()
 
+    def _check_sides_and_balance(self, found: Problems) -> None:
+        try:
+            levels_among(self.targets)
+        except ValueError as error:
+            found.check(False, "targets", self.targets, str(error))
+        try:
+            sides.parse(self.split)
+        except ValueError as error:
+            found.check(False, "split", self.split, str(error))
+        found.check(
+            self.balance_target in ("", *self.targets), "balance_target", self.balance_target,
+            f"one of --targets, {', '.join(self.targets)}",
+        )  # fmt: skip
+        found.check(
+            not self.max_per_class or self.oversample_to <= self.max_per_class, "oversample_to", self.oversample_to,
+            f"at most --max-per-class, {self.max_per_class}",
+        )  # fmt: skip
+
 
 _CHOICES = {
     "head": HEADS,
     "batchnorm": ("frozen", "learned"),
     "engine": ENGINES,
     "precision": PRECISIONS,
+    "class_weights": CLASS_WEIGHTS,
 }
 
 _RANGES: Mapping[str, tuple[float, float]] = {
@@ -155,6 +196,9 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "shift": (0, 64),
     "patience": (0, 10_000),
     "min_class_count": (1, 1_000_000),
+    "max_per_class": (0, 10**9),
+    "oversample_to": (0, 10**6),
+    "split_seed": (0, 2**31),
     "review_precision": (0.5, 1),
     "seed": (0, 2**31),
 }

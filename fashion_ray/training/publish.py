@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fashion_ray import tracking
 from fashion_ray.pages import plots
@@ -89,6 +91,25 @@ def _facts(result: TrainResult, catalog: Snapshot, run: tracking.TrackedRun, nam
         "pictures": f"decoded to {decoded}, scaled to {scaled} (height x width)",
         "schedule": f"{card.provenance['schedule']}; best epoch {card.provenance['best_epoch']} of {len(result.history)}",
         "engine": f"{card.provenance['engine']} {card.provenance['precision']}",
+        "sides": _sides(card.provenance),
+        "training rows": _balance(card.provenance),
         "catalog snapshot": f"{catalog.name} ({catalog.manifest['rows']} products, {catalog.manifest['source']})",
         "labels": "drawn at random (control experiment)" if card.provenance["shuffle_labels"] else "the catalog's",
     }
+
+
+def _sides(facts: Mapping[str, Any]) -> str:
+    rows = ", ".join(f"{count} {side}" for side, count in facts["side_rows"].items())
+    seed = "" if facts["split"] == "stored" else f" with seed {facts['split_seed']}"
+    return f"{facts['split']}{seed}: {rows}"
+
+
+def _balance(facts: Mapping[str, Any]) -> str:
+    parts = [f"{facts['train_rows']} an epoch"]
+    if facts["max_per_class"]:
+        parts.append(f"at most {facts['max_per_class']} a class of {facts['balance_target']}")
+    if facts["oversample_to"]:
+        parts.append(f"rarer classes of {facts['balance_target']} repeated up to {facts['oversample_to']}")
+    if facts["class_weights"] != "none":
+        parts.append(f"class weights {facts['class_weights']}")
+    return ", ".join(parts)

@@ -29,19 +29,20 @@ from fashion_ray import tracking
 from fashion_ray.cluster import Resources
 from fashion_ray.config import without_password
 from fashion_ray.errors import ConflictError, UserError
-from fashion_ray.models import backbones, bundle
+from fashion_ray.models import bundle
 from fashion_ray.models.bundle import Card
 from fashion_ray.models.engines import EngineChoice
-from fashion_ray.models.network import Geometry, Network, build_heads, state_of
+from fashion_ray.models.network import state_of
 from fashion_ray.snapshots import Snapshot, fingerprint
 from fashion_ray.storage import Store
-from fashion_ray.training import feeding, vocabulary, worker
+from fashion_ray.training import feeding, worker
 from fashion_ray.training.calibrate import calibrate, evaluate
 from fashion_ray.training.deployed import predict
 from fashion_ray.training.evaluation import TargetEvaluation
+from fashion_ray.training.imbalance import weights
 from fashion_ray.training.loop import Recipe
-from fashion_ray.training.options import TrainOptions, size_of
-from fashion_ray.training.schedule import Stage, parse, settle
+from fashion_ray.training.options import TrainOptions
+from fashion_ray.training.preparing import Prepared
 from fashion_ray.training.topology import WorkerPlan, plan_workers
 
 log = logging.getLogger(__name__)
@@ -86,31 +87,6 @@ def claim(store: Store, options: TrainOptions, catalog: Snapshot, name: str) -> 
         yield noted
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """What is settled before a cluster is asked for anything."""
-
-    options: TrainOptions
-    catalog: Snapshot
-    labels: dict[str, list[str | None]]
-    words: vocabulary.Vocabulary
-    card: Card
-    network: Network
-    stages: tuple[Stage, ...]
-
-
-def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:
-    """Classes, first weights and stages. Raises UserError for options that do not fit the catalog or the trunk."""
-    labels = store_labels(store, catalog, options)
-    words = vocabulary.build(options.targets, labels, labels["split"], minimum=options.min_class_count)
-    card, network = first_network(options, words, catalog)
-    try:
-        stages = tuple(settle(parse(options.schedule), len(network.trunk.blocks)))
-    except ValueError as error:
-        raise UserError(f"--schedule: {error}") from error
-    return Prepared(options=options, catalog=catalog, labels=labels, words=words, card=card, network=network, stages=stages)
-
-
 def train(
     prepared: Prepared, store: Store, choice: EngineChoice, has: Resources, run: tracking.TrackedRun, name: str
 ) -> TrainResult:
@@ -120,7 +96,7 @@ def train(
         options.workers, cpus=has.cpus, gpus=has.gpus if choice.device == "cuda" else 0, nodes=has.nodes,
         cpus_per_node=has.cpus_per_node,
     )  # fmt: skip
-    rows = prepared.labels["split"].count("train")
+    rows = prepared.fed.rows
     if rows < options.batch_size:
         raise UserError(f"--batch-size: got {options.batch_size}, but there are {rows} training rows; expected at most so many")
     if not store.exists("runs", name, "start", worker.WEIGHTS):
@@ -137,65 +113,28 @@ def train(
 
 
 def _settings(prepared: Prepared, store: Store, choice: EngineChoice, threads: int, name: str) -> worker.Settings:
-    options, sides = prepared.options, prepared.labels["split"]
+    options, classes, fed = prepared.options, prepared.words.classes, prepared.fed
+    class_weights = (
+        tuple(weights(fed.classes[target], len(names), rule=options.class_weights) for target, names in classes.items())
+        if options.class_weights != "none"
+        else ()
+    )
     return worker.Settings(
         store=store, start=f"runs/{name}/start", card=prepared.card, stages=prepared.stages,
         recipe=Recipe(
             learning_rate=options.learning_rate, heads_learning_rate=options.heads_learning_rate,
             layer_decay=options.layer_decay, weight_decay=options.weight_decay, label_smoothing=options.label_smoothing,
             batchnorm_learns=options.batchnorm == "learned", bf16=choice.precision == "bf16",
+            class_weights=class_weights,
         ),
         choice=choice, batch_size=options.batch_size, cached_views=options.cached_views, shift=options.shift,
         patience=options.patience, seed=options.seed, threads=threads, cache=options.cache,
         data_key=fingerprint(
-            prepared.catalog.name, sorted(prepared.words.classes.items()), options.shuffle_labels, options.seed
+            prepared.catalog.name, sorted(classes.items()), options.shuffle_labels, options.seed, prepared.scheme,
+            sorted(fed.copies.items()),
         ),
-        train_rows=sides.count("train"), validation_rows=sides.count("validation"),
+        train_rows=fed.rows, validation_rows=prepared.side_rows["validation"],
     )  # fmt: skip
-
-
-def _control(prepared: Prepared) -> tuple[dict[str, np.ndarray], int] | None:
-    """The labels that rows are given at random in the control experiment."""
-    if not prepared.options.shuffle_labels:
-        return None
-    rows = [row for row, split in enumerate(prepared.labels["split"]) if split == "train"]
-    pool = {
-        target: prepared.words.encode(target, [prepared.labels[target][row] for row in rows])
-        for target in prepared.words.classes
-    }
-    return pool, prepared.options.seed
-
-
-def store_labels(store: Store, catalog: Snapshot, options: TrainOptions) -> dict[str, list[str | None]]:
-    """The label columns of the whole catalog, and `split`."""
-    table = store.read_table(catalog.folder, columns=[*options.targets, "split"])
-    return {name: table[name].to_pylist() for name in table.column_names}
-
-
-def first_network(options: TrainOptions, words: vocabulary.Vocabulary, catalog: Snapshot) -> tuple[Card, Network]:
-    """The network before its first step, the same for the same options, and a card without versions."""
-    torch.manual_seed(options.seed)
-    trunk = backbones.build(options.backbone, options.weights)
-    input_size = size_of(options.input_size)
-    decoded = decoded_size(options.decoded_size, input_size, catalog.manifest["picture_sizes"])
-    heads = build_heads(options.head, trunk.spec.embedding_dim, words.classes, options.dropout)
-    network = Network(Geometry(decoded_size=decoded, input_size=input_size), trunk, heads)
-    card = Card(
-        backbone=options.backbone, embedding_dim=trunk.spec.embedding_dim, mean=trunk.spec.mean, std=trunk.spec.std,
-        decoded_size=decoded, input_size=input_size, head=options.head, dropout=options.dropout, classes=words.classes,
-        levels=words.paths.levels, paths=words.paths.paths,
-        temperatures=dict.fromkeys(words.classes, 1.0), thresholds=dict.fromkeys(words.classes, 0.5),
-    )  # fmt: skip
-    return card, network
-
-
-def decoded_size(asked: str, input_size: tuple[int, int], picture_sizes: dict[str, int]) -> tuple[int, int]:
-    """The canonical size of pictures: as asked, or the catalog's commonest if it is no larger than the trunk's input."""
-    if asked != "auto":
-        return size_of(asked)
-    commonest = max(picture_sizes, key=lambda size: picture_sizes[size])
-    height, width = (int(side) for side in commonest.split("x"))
-    return (height, width) if height <= input_size[0] and width <= input_size[1] else input_size
 
 
 class EpochLogger(UserCallback):  # type: ignore[misc]
@@ -214,12 +153,17 @@ def _fit(
     prepared: Prepared, store: Store, settings: worker.Settings, plan: WorkerPlan, run: tracking.TrackedRun, name: str
 ) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
     """Run Ray Train; the best epoch's weights and every epoch's figures."""
-    words, catalog = prepared.words, prepared.catalog
-    targets = list(words.classes)
-    train_rows = feeding.encoded(feeding.labelled(store, catalog, "train", targets), words, control=_control(prepared))
+    words, fed = prepared.words, prepared.fed
+    rows = {
+        side: feeding.labelled(store, prepared.catalog, prepared.scheme, side, list(words.classes))
+        for side in ("train", "validation")
+    }
+    control = (fed.classes, prepared.options.seed) if prepared.options.shuffle_labels else None
     datasets = {
-        "train": feeding.decoded(train_rows, settings.card.decoded_size),
-        "validation": feeding.encoded(feeding.labelled(store, catalog, "validation", targets), words),
+        "train": feeding.decoded(
+            feeding.encoded(rows["train"], words, control=control, copies=fed.copies), settings.card.decoded_size
+        ),
+        "validation": feeding.encoded(rows["validation"], words),
     }
     trainer = TorchTrainer(
         worker.train_worker,
@@ -273,8 +217,8 @@ def _finish(
     targets = list(words.classes)
     candidate = bundle.dump(card, network)
     found = {
-        split: predict(store, catalog, split, targets, files=candidate, choice=choice, cache=options.cache)
-        for split in ("validation", "test")
+        side: predict(store, catalog, prepared.scheme, side, targets, files=candidate, choice=choice, cache=options.cache)
+        for side in ("validation", "test")
     }
     card = calibrate(card, found["validation"], words, review_precision=options.review_precision)
     evaluations = {split: evaluate(card, rows, words) for split, rows in found.items()}
@@ -289,6 +233,9 @@ def _finish(
         "run_id": run.run_id, "run_name": name, "catalog_snapshot": catalog.name, "best_epoch": int(best["epoch"]),
         "engine": choice.name, "precision": choice.precision, "schedule": options.schedule,
         "weights": without_password(options.weights), "shuffle_labels": options.shuffle_labels,
+        "split": options.split, "split_seed": options.split_seed, "side_rows": prepared.side_rows,
+        "train_rows": prepared.fed.rows, "max_per_class": options.max_per_class, "oversample_to": options.oversample_to,
+        "balance_target": prepared.fed.target, "class_weights": options.class_weights,
         "metrics": {key: round(value, 6) for key, value in metrics.items() if np.isfinite(value)},
     }  # fmt: skip
     files = bundle.dump(replace(card, provenance=provenance), network)

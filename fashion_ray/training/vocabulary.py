@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fashion_ray.catalog.schema import LABEL_COLUMNS
+from fashion_ray.catalog.schema import SPLITS, TARGETS
 from fashion_ray.errors import UserError
 from fashion_ray.models import taxonomy
 
-MINIMUM_APPLIES_TO = "articleType"
+MINIMUM_APPLIES_TO = frozenset(family[-1] for family in taxonomy.FAMILIES)
+"""articleType, as the feed has it or reassigned."""
 
 Labels = Mapping[str, Sequence[str | None]]
 
@@ -38,7 +39,7 @@ class Vocabulary:
 
     def is_rare(self, target: str, label: str) -> bool:
         """Whether a label is no class because it has too few pictures."""
-        return target == MINIMUM_APPLIES_TO and label in self.rare
+        return target in MINIMUM_APPLIES_TO and label in self.rare
 
 
 def build(targets: Sequence[str], labels: Labels, splits: Sequence[str | None], *, minimum: int) -> Vocabulary:
@@ -47,18 +48,21 @@ def build(targets: Sequence[str], labels: Labels, splits: Sequence[str | None], 
     `minimum` counts every labelled picture, before splitting. Raises UserError for an empty split or target.
     """
     sides = np.array(splits, dtype=object)
-    for side in ("train", "validation", "test"):
+    for side in SPLITS:
         if not (sides == side).any():
-            raise UserError(f"the catalog has no {side} rows; expected labelled products on every side. Ingest a larger feed")
+            raise UserError(
+                f"the catalog has no {side} rows; expected labelled products on every side. "
+                "Ingest a larger feed, or pass another --split"
+            )
     training: list[int] = np.nonzero(sides == "train")[0].tolist()
     classes: dict[str, list[str | None]] = {}
     all_rare: frozenset[str] = frozenset()
     for target in targets:
-        assert target in LABEL_COLUMNS, target
+        assert target in TARGETS, target
         column = labels[target]
         counts = Counter(label for label in column if label is not None)
         seen = {column[row] for row in training} - {None}
-        rare = {label for label, count in counts.items() if target == MINIMUM_APPLIES_TO and count < minimum}
+        rare = {label for label, count in counts.items() if target in MINIMUM_APPLIES_TO and count < minimum}
         all_rare |= rare
         kept = sorted(label for label in seen if label is not None and label not in rare)
         if len(kept) < 2:

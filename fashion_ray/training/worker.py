@@ -11,10 +11,10 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray.train
 import ray.train.torch
 import safetensors.torch
@@ -28,7 +28,7 @@ from fashion_ray.models.network import LowerNetwork, count_parameters, state_of
 from fashion_ray.snapshots import fingerprint
 from fashion_ray.storage import Store
 from fashion_ray.training import activations, feeding
-from fashion_ray.training.augment import flip_and_shift
+from fashion_ray.training.augment import flip_and_shift, views_of
 from fashion_ray.training.loop import Batch, Recipe, StageLoop, make_optimizer
 from fashion_ray.training.schedule import Stage, should_stop
 
@@ -63,6 +63,8 @@ class Settings:
     """Names the rows and labels that are trained on, for the cache."""
 
     train_rows: int
+    """Of an epoch, each as often as it is fed."""
+
     validation_rows: int
 
 
@@ -217,7 +219,8 @@ class Worker:
                     else feeding.own_rows(rows, rank=self.rank, world=self.world, size=size, batch_size=ENGINE_BATCH)
                 )
                 expected = (settings.train_rows if split == "train" else settings.validation_rows) // self.world
-                cached = activations.fill(place, batches, engine, views=views, augment=self._augment, expected_rows=expected)
+                augment = partial(views_of, seed=settings.seed, shift=settings.shift)
+                cached = activations.fill(place, batches, engine, views=views, augment=augment, expected_rows=expected)
             found.append(cached)
         self.network.to(self.device)
         return found[0], found[1]
@@ -232,17 +235,11 @@ class Worker:
         card = self.settings.card
         return digest([card.backbone, card.decoded_size, card.input_size, card.mean, card.std], frozen)
 
-    def _augment(self, pixels: np.ndarray, view: int) -> np.ndarray:
-        if view == 0:
-            return pixels
-        generator = torch.Generator().manual_seed(int(pixels[: min(8, len(pixels))].sum()) * 131 + view + self.settings.seed)
-        return flip_and_shift(torch.from_numpy(pixels), generator=generator, shift=self.settings.shift).numpy()
-
     def _pictures(self, batch_size: int, number: int) -> Iterator[Batch]:
         seed = self.settings.seed + number
         generator = torch.Generator().manual_seed(seed * 7919 + self.rank)
         rows = ray.train.get_dataset_shard("train")
-        for pixels, labels in feeding.split_rows(rows, batch_size=batch_size, shuffle_seed=seed, drop_last=True):
+        for pixels, labels, _ in feeding.split_rows(rows, batch_size=batch_size, shuffle_seed=seed, drop_last=True):
             inputs = torch.tensor(pixels)
             if self.device.type == "cuda":
                 inputs = inputs.pin_memory().to(self.device, non_blocking=True)
@@ -251,7 +248,7 @@ class Worker:
     def _held_out(self) -> Iterator[Batch]:
         rows = ray.train.get_dataset_shard("validation")
         size = self.settings.card.decoded_size
-        for pixels, labels in feeding.own_rows(rows, rank=self.rank, world=self.world, size=size, batch_size=256):
+        for pixels, labels, _ in feeding.own_rows(rows, rank=self.rank, world=self.world, size=size, batch_size=256):
             yield Batch(torch.from_numpy(pixels), torch.from_numpy(labels))
 
     def _wrap(self, module: nn.Module) -> nn.Module:

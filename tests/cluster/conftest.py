@@ -17,6 +17,7 @@ from fashion_ray.scoring.inference import ResolvedModel
 from fashion_ray.storage import Store
 from fashion_ray.training import run as training
 from fashion_ray.training.options import TrainOptions
+from fashion_ray.training.preparing import prepare
 from fashion_ray.training.run import TrainResult
 
 PRODUCTS = 600
@@ -68,7 +69,7 @@ def trained(
 ) -> tuple[TrainResult, tracking.TrackedRun]:
     """The result of a whole run."""
     with tracking.run(tracking.locate(store), "train", {"name": "shared"}) as run:
-        return training.train(training.prepare(options, store, catalog), store, CHOICE, resources, run, "shared"), run
+        return training.train(prepare(options, store, catalog), store, CHOICE, resources, run, "shared"), run
 
 
 @pytest.fixture(scope="package")

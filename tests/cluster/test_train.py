@@ -17,6 +17,7 @@ from fashion_ray.storage import Store
 from fashion_ray.training import run as training
 from fashion_ray.training import vocabulary
 from fashion_ray.training.options import TrainOptions
+from fashion_ray.training.preparing import prepare
 from fashion_ray.training.run import TrainResult
 from tests.cluster.conftest import CHOICE
 
@@ -78,7 +79,7 @@ def test_a_finished_run_again_repeats_no_epoch_and_ends_with_the_same_model(
     trained: Trained, store: Store, catalog: snapshots.Snapshot, options: TrainOptions, resources: Resources
 ) -> None:
     result, run = trained
-    again = training.train(training.prepare(options, store, catalog), store, CHOICE, resources, run, "shared")
+    again = training.train(prepare(options, store, catalog), store, CHOICE, resources, run, "shared")
     assert again.card.model_version == result.card.model_version
     assert len(again.history) == len(result.history)
 
@@ -121,5 +122,5 @@ def test_a_batch_that_a_worker_cannot_fill_is_the_users_error(
     _, run = trained
     large = replace(options, batch_size=4096)
     with pytest.raises(UserError, match="--batch-size: got 4096"):
-        training.train(training.prepare(large, store, catalog), store, CHOICE, resources, run, "large")
+        training.train(prepare(large, store, catalog), store, CHOICE, resources, run, "large")
     assert not store.exists("runs", "large")

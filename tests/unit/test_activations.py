@@ -30,12 +30,12 @@ class Usage(NamedTuple):
     free: int
 
 
-def pictures(rows: int = ROWS, batch: int = BATCH) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of pictures that are filled with their number, and labels that say it too."""
+def pictures(rows: int = ROWS, batch: int = BATCH, copies: int = 1) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Batches of pictures that are filled with their number, labels that say it too, and which copy each row is."""
     for start in range(0, rows, batch):
         numbers = np.arange(start, min(rows, start + batch))
         pixels = np.broadcast_to(numbers[:, None, None, None], (len(numbers), 4, 4, 3)).astype(np.uint8)
-        yield pixels, np.stack([numbers, -numbers - 1], axis=1).astype(np.int64)
+        yield pixels, np.stack([numbers, -numbers - 1], axis=1).astype(np.int64), numbers % copies
 
 
 def engine(pixels: np.ndarray) -> list[np.ndarray]:
@@ -44,9 +44,9 @@ def engine(pixels: np.ndarray) -> list[np.ndarray]:
     return [np.broadcast_to(numbers[:, None, None], (len(numbers), *SHAPE)).copy(), np.zeros((len(numbers), 1))]
 
 
-def brighter(pixels: np.ndarray, view: int) -> np.ndarray:
-    """Each view adds 100 to the pixels."""
-    return (pixels + 100 * view).astype(np.uint8)
+def brighter(pixels: np.ndarray, views: np.ndarray) -> np.ndarray:
+    """Each view adds 50 to the pixels."""
+    return (pixels + 50 * views[:, None, None, None]).astype(np.uint8)
 
 
 def filled(folder: Path, *, views: int = 2, rows: int = ROWS) -> Activations:
@@ -66,9 +66,16 @@ def test_what_is_filled_can_be_loaded(tmp_path: Path) -> None:
         assert found is not None and len(found) == ROWS and len(found.views) == 2
         assert all(view.shape == (ROWS, *SHAPE) for view in found.views)
         assert numbers(found.views[0]) == list(range(ROWS))
-        assert numbers(found.views[1]) == [100 + row for row in range(ROWS)]
+        assert numbers(found.views[1]) == [50 + row for row in range(ROWS)]
         assert found.labels.dtype == torch.int64
         assert found.labels.tolist() == [[row, -row - 1] for row in range(ROWS)]
+
+
+def test_copies_of_a_row_get_further_views_and_never_the_same_ones(tmp_path: Path) -> None:
+    # 2 copies x 2 views of rows that say 0 to 49: copy 0 has views 0 and 1, copy 1 has views 2 and 3.
+    found = fill(tmp_path / "key", pictures(copies=2), engine, views=2, augment=brighter, expected_rows=ROWS)
+    for view, values in enumerate(found.views):
+        assert numbers(values) == [row + 50 * (row % 2 * 2 + view) for row in range(ROWS)]
 
 
 def test_embeddings_of_one_dimension_are_kept_too(tmp_path: Path) -> None:
@@ -124,7 +131,7 @@ def test_an_interrupted_fill_leaves_nothing(error: type[BaseException], after: i
 def test_an_interrupted_fill_leaves_the_finished_one_before_it(tmp_path: Path) -> None:
     filled(tmp_path / "key")
 
-    def failing() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def failing() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         yield next(pictures())
         raise RuntimeError("the reader died")
 

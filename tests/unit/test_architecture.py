@@ -20,7 +20,7 @@ SOURCES = [*LIBRARY, *JOBS]
 MAY_IMPORT_RAY = {
     f"fashion_ray.{name}"
     for name in (
-        "cluster", "catalog.ingest", "catalog.reading", "training.feeding", "training.worker", "training.run",
+        "cluster", "catalog.running", "catalog.reading", "training.feeding", "training.worker", "training.run",
         "training.deployed", "scoring.score",
     )
 }  # fmt: skip
@@ -34,7 +34,8 @@ PURE_PATTERNS = tuple(
         "catalog.near_duplicates", "catalog.merging", "catalog.books",
         "catalog.demo*", "catalog.drawing*", "models.*", "training.schedule",
         "training.vocabulary", "training.augment", "training.options", "training.loop", "training.activations",
-        "training.topology", "training.evaluation", "scoring.plan", "scoring.options", "scoring.rows", "scoring.inference",
+        "training.topology", "training.evaluation", "training.sides", "training.imbalance",
+        "scoring.plan", "scoring.options", "scoring.rows", "scoring.inference",
         "scoring.single", "catalog.statistics", "pages.*",
     )
 )  # fmt: skip

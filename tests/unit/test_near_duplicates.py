@@ -69,9 +69,7 @@ def test_equal_content_joins_whatever_the_hashes_say() -> None:
 def test_many_equal_hashes_cost_no_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
     original = near_duplicates._candidates
-    monkeypatch.setattr(
-        near_duplicates, "_candidates", lambda keys: map(lambda c: compared.append(len(c[0])) or c, original(keys))
-    )
+    monkeypatch.setattr(near_duplicates, "_candidates", lambda keys: [compared.append(len(c[0])) or c for c in original(keys)])
     bits = np.repeat(np.random.default_rng(0).integers(0, 2, (3, BITS), dtype=np.uint8), 2000, axis=0)
     found = pairs(pa.array([str(row) for row in range(6000)]), as_text(bits), np.ones(6000, dtype=bool))
     assert len(groups_of(6000, found)) == 3 and sum(compared) < 1000

@@ -1,0 +1,120 @@
+"""What is settled before a cluster is asked for. In: options and a catalog. Out: sides, classes, first weights, stages.
+
+User mistakes that only the catalog or the trunk can tell come out here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+
+import pyarrow as pa
+import torch
+
+from fashion_ray.catalog.schema import SPLITS
+from fashion_ray.errors import UserError
+from fashion_ray.models import backbones
+from fashion_ray.models.bundle import Card
+from fashion_ray.models.network import Geometry, Network, build_heads
+from fashion_ray.snapshots import Snapshot
+from fashion_ray.storage import Store
+from fashion_ray.training import imbalance, sides, vocabulary
+from fashion_ray.training.options import TrainOptions, size_of
+from fashion_ray.training.schedule import Stage, parse, settle
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What is settled before a cluster is asked for anything."""
+
+    options: TrainOptions
+    catalog: Snapshot
+    scheme: sides.Scheme
+    side_rows: dict[str, int]
+    """How many rows of the catalog are on each side."""
+
+    words: vocabulary.Vocabulary
+    fed: imbalance.Fed
+    card: Card
+    network: Network
+    stages: tuple[Stage, ...]
+
+
+def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:
+    """Sides, classes, first weights and stages. Raises UserError for options that do not fit the catalog or the trunk."""
+    scheme = sides.parse(options.split, options.split_seed)
+    needed = dict.fromkeys(["product_id", "group_id", *options.targets, *scheme.columns])
+    table = store.read_table(catalog.folder, columns=list(needed))
+    labels = {target: table[target].to_pylist() for target in options.targets}
+    found = sides.assign(scheme, table)
+    _tell_sides(options.split, scheme, found, table)
+    words = vocabulary.build(options.targets, labels, found, minimum=options.min_class_count)
+    rows = [row for row, side in enumerate(found) if side == sides.TRAIN]
+    fed = imbalance.feed(
+        {target: words.encode(target, [column[row] for row in rows]) for target, column in labels.items()},
+        table["product_id"].take(pa.array(rows)).to_pylist(),
+        target=imbalance.balanced_target(options.balance_target, options.targets),
+        most=options.max_per_class, least=options.oversample_to, seed=options.seed,
+    )  # fmt: skip
+    if fed.copies:
+        log.info(
+            "%s of %d to %s rows a class: %d of %d training rows are left out, %d are repeated; %d are fed an epoch",
+            fed.target, options.oversample_to, options.max_per_class or "any number of", fed.dropped, len(rows), fed.repeated,
+            fed.rows,
+        )  # fmt: skip
+    card, network = first_network(options, words, catalog)
+    try:
+        stages = tuple(settle(parse(options.schedule), len(network.trunk.blocks)))
+    except ValueError as error:
+        raise UserError(f"--schedule: {error}") from error
+    counts = {side: found.count(side) for side in SPLITS}
+    return Prepared(
+        options=options, catalog=catalog, scheme=scheme, side_rows=counts, words=words, fed=fed, card=card, network=network,
+        stages=stages,
+    )  # fmt: skip
+
+
+def _tell_sides(split: str, scheme: sides.Scheme, found: list[str | None], table: pa.Table) -> None:
+    counts = Counter(found)
+    stored = table["split"].to_pylist()
+    log.info(
+        "split %s: %s rows; %d labelled rows stand between sides and are on none",
+        split, ", ".join(f"{counts[side]} {side}" for side in SPLITS), stored.count("bridge"),
+    )  # fmt: skip
+    without = sum(side is None and before in SPLITS for side, before in zip(found, stored, strict=True))
+    if without:
+        log.info("split %s: %d labelled rows without a year are on no side", split, without)
+    torn = sides.torn_groups(found, table["group_id"].to_pylist()) if scheme.kind in sides.TEARING else 0
+    if torn:
+        log.warning(
+            "split %s: %d groups of near-duplicates stand on several sides, so the figures flatter the model", split, torn
+        )
+
+
+def first_network(options: TrainOptions, words: vocabulary.Vocabulary, catalog: Snapshot) -> tuple[Card, Network]:
+    """The network before its first step, the same for the same options, and a card without versions."""
+    torch.manual_seed(options.seed)
+    trunk = backbones.build(options.backbone, options.weights)
+    input_size = size_of(options.input_size)
+    decoded = decoded_size(options.decoded_size, input_size, catalog.manifest["picture_sizes"])
+    heads = build_heads(options.head, trunk.spec.embedding_dim, words.classes, options.dropout)
+    network = Network(Geometry(decoded_size=decoded, input_size=input_size), trunk, heads)
+    card = Card(
+        backbone=options.backbone, embedding_dim=trunk.spec.embedding_dim, mean=trunk.spec.mean, std=trunk.spec.std,
+        decoded_size=decoded, input_size=input_size, head=options.head, dropout=options.dropout, classes=words.classes,
+        levels=words.paths.levels, paths=words.paths.paths,
+        temperatures=dict.fromkeys(words.classes, 1.0), thresholds=dict.fromkeys(words.classes, 0.5),
+    )  # fmt: skip
+    return card, network
+
+
+def decoded_size(asked: str, input_size: tuple[int, int], picture_sizes: dict[str, int]) -> tuple[int, int]:
+    """The canonical size of pictures: as asked, or the catalog's commonest if it is no larger than the trunk's input."""
+    if asked != "auto":
+        return size_of(asked)
+    commonest = max(picture_sizes, key=lambda size: picture_sizes[size])
+    height, width = (int(side) for side in commonest.split("x"))
+    return (height, width) if height <= input_size[0] and width <= input_size[1] else input_size
