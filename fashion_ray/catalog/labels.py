@@ -42,11 +42,11 @@ def joined_categories(table: pa.Table) -> list[str | None]:
 def _class_names(counts: Mapping[Path, int]) -> dict[Path, str]:
     """The joined category of each path, from the number of products on it."""
     total = sum(counts.values())
-    articles = {path for path, count in counts.items() if None not in path and count >= ARTICLE_SHARE * total}
+    articles = {path for path, count in counts.items() if None not in path and count / total >= ARTICLE_SHARE}
     left: Counter[Path] = Counter()
     for path in counts.keys() - articles:
         left[path[:2]] += counts[path]
-    subs = {path for path, count in left.items() if None not in path and count >= SUBCATEGORY_SHARE * total}
+    subs = {path for path, count in left.items() if None not in path and count / total >= SUBCATEGORY_SHARE}
     divided = {path[:depth] for path in articles for depth in (1, 2)} | {path[:1] for path in subs}
     names = {}
     for path in counts:

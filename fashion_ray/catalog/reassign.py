@@ -45,6 +45,7 @@ def reassign(table: pa.Table, *, catch_all: str = CATCH_ALL, minimum: float = MI
     commonest (masterCategory, subCategory) of that articleType, and the similarity, `minimum` to 1. Without a name, or with
     nothing as similar as `minimum`, it keeps its labels and the similarity is null, as it is for every other product.
     """
+    assert 0 < minimum <= 1, minimum  # 0 would take names that share no word with any label
     columns = {level: table[level].to_pylist() for level in CATEGORY_LEVELS}
     similarities: list[float | None] = [None] * table.num_rows
     names = table["productDisplayName"].to_pylist()
@@ -77,7 +78,7 @@ def _most_similar(names: Sequence[str | None], rows: Sequence[int], labels: Sequ
     vocabulary = sorted({word for label in labels for word in words(label)})
     if not vocabulary:
         return
-    # Weighed by all names, `Men` is of no account beside `Grooming Kit`. The labels are documents too: each has its words in one.
+    # Weighed by all names, `Men` is of no account beside `Grooming Kit`. The labels are documents too, so every word is in one.
     vectorizer = TfidfVectorizer(analyzer=words, vocabulary=vocabulary)
     vectorizer.fit([*(name for name in names if name), *labels])
     label_vectors = vectorizer.transform(labels).T
