@@ -28,8 +28,8 @@ from fashion_ray.catalog.merging import merge, summarize
 from fashion_ray.catalog.pictures import DECODER_VERSION
 from fashion_ray.catalog.plan import IngestPlan, plan_ingest
 from fashion_ray.catalog.request import Request
-from fashion_ray.catalog.running import Each
 from fashion_ray.catalog.sources import Source
+from fashion_ray.catalog.tasks import Each
 from fashion_ray.errors import ConflictError, ReconciliationError, UserError
 from fashion_ray.storage import Store
 

@@ -78,7 +78,7 @@ def _most_similar(names: Sequence[str | None], rows: Sequence[int], labels: Sequ
     vocabulary = sorted({word for label in labels for word in words(label)})
     if not vocabulary:
         return
-    # Weighed by all names, `Men` is of no account beside `Grooming Kit`. The labels are documents too, so every word is in one.
+    # Weighed by all names, `Men` is of no account beside `Grooming Kit`. The labels are documents too: every word is in one.
     vectorizer = TfidfVectorizer(analyzer=words, vocabulary=vocabulary)
     vectorizer.fit([*(name for name in names if name), *labels])
     label_vectors = vectorizer.transform(labels).T

@@ -107,8 +107,8 @@ def describe(store: Store, result: IngestResult, figures: dict[str, float]) -> l
         f" + quarantined {books['rows_quarantined']} + withdrawn {books['rows_withdrawn']}",
         f"products {snapshot.manifest['rows']} = unchanged {summary['unchanged']} + changed {summary['changed']}"
         f" + added {summary['added']}; removed {summary['removed']}, quarantined {summary['quarantined']}",
-        f"near-duplicates: {figures['near_duplicate_groups']:.0f} groups of {figures['near_duplicate_pictures']:.0f} pictures; a "
-        f"random split would leak into {figures.get('random_split_leakage', 0):.1%} of its test rows, this one into "
+        f"near-duplicates: {figures['near_duplicate_groups']:.0f} groups of {figures['near_duplicate_pictures']:.0f} pictures; "
+        f"a random split would leak into {figures.get('random_split_leakage', 0):.1%} of its test rows, this one into "
         f"{figures.get('split_leakage', 0):.1%}",
         f"quarantine {store.show(snapshot.manifest['quarantine'])}",
         f"page {store.show(*page_path(snapshot))}",

@@ -1,31 +1,22 @@
-"""Where the tasks of an ingest run: on a Ray cluster, or here. In: a function and tables. Out: a table for each."""
+"""The tasks of an ingest on a Ray cluster. In: a function and tables. Out: a table for each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import ray.data
 from ray.exceptions import RayError
 
+from fashion_ray.catalog.tasks import Task
 from fashion_ray.errors import UserError
 
-Task = Callable[[pa.Table], pa.Table]
 
-
-class Each(Protocol):
-    """Applies a function to every one of some tables, in any order."""
-
-    def __call__(self, task: Task, tables: Sequence[pa.Table], *, cpus: float = 1.0) -> Iterator[pa.Table]:
-        """The results; a task reserves so many processors."""
-
-
-def on_cluster(task: Task, tables: Sequence[pa.Table], *, cpus: float = 1.0) -> Iterator[pa.Table]:
-    """On Ray Data, a task a table."""
+def on_cluster(task: Task, tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
+    """On Ray Data, a task a table; a `tasks.Each`. Raises the UserError of a task as such."""
     if not tables:
         return
-    work = ray.data.from_arrow(list(tables)).map_batches(task, batch_size=None, batch_format="pyarrow", num_cpus=cpus)
+    work = ray.data.from_arrow(list(tables)).map_batches(task, batch_size=None, batch_format="pyarrow")
     try:
         yield from work.iter_batches(batch_size=None, batch_format="pyarrow")
     except RayError as error:
@@ -34,9 +25,4 @@ def on_cluster(task: Task, tables: Sequence[pa.Table], *, cpus: float = 1.0) -> 
             cause = cause.__cause__
         if cause is None:
             raise
-        raise UserError(str(cause)) from error  # the user's mistake, found on a worker
-
-
-def here(task: Task, tables: Sequence[pa.Table], *, cpus: float = 1.0) -> Iterator[pa.Table]:
-    """In this process, one after the other."""
-    yield from map(task, tables)
+        raise UserError(str(cause)) from error
