@@ -20,6 +20,8 @@ PLACES = pa.schema([pa.field("piece", pa.int32(), nullable=False), pa.field("pos
 READY = pa.schema([*(field for field in schema.CATALOG if field.name != "image"), *PLACES])
 """A product of the coming catalog: all but its picture, which is row `position` of piece `piece`."""
 
+PICTURE = pa.schema([schema.CATALOG.field(name) for name in ("product_id", "image")])
+
 TASKS = 64
 """At most so many, if that does not make them too large: a task opens every piece that it needs a row of."""
 
@@ -71,9 +73,8 @@ def _pictures(run: pa.Table, store: Store, pieces: list[Piece]) -> pa.ChunkedArr
     read = []
     for number in np.unique(needed).tolist():
         rows = positions[order[needed[order] == number]]
-        read.append(
-            store.read_rows(pieces[number].folder, pieces[number].file, columns=["product_id", "image"], rows=rows.tolist())
-        )
+        piece = pieces[number]
+        read.append(store.read_rows(piece.folder, piece.file, columns=PICTURE.names, rows=rows.tolist()).cast(PICTURE))
     table = pa.concat_tables(read).combine_chunks().take(pa.array(np.argsort(order)))
     if table["product_id"].to_pylist() != run["product_id"].to_pylist():
         raise ReconciliationError(

@@ -30,7 +30,7 @@ def merge(found: pa.Table, base: pa.Table, relabelled: pa.Table, withdrawn: list
     keeps_words = pc.and_(pc.invert(usable["has_row"]), pc.is_valid(known))
     usable = _replace(usable, _WORDS, base.take(known), keeps_words)
     unread = found.filter(pc.and_(pc.is_valid(found["reason"]), found["has_row"]))
-    said = pa.concat_tables([relabelled, unread.select(DESCRIBED.names).cast(relabelled.schema)])
+    said = pa.concat_tables([table.select(DESCRIBED.names).cast(DESCRIBED) for table in (relabelled, unread)])
     gone = pc.or_(
         pc.is_in(base["product_id"], usable["product_id"]), pc.is_in(base["product_id"], pa.array(withdrawn, type=pa.string()))
     )
