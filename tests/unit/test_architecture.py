@@ -30,8 +30,9 @@ PURE_PATTERNS = tuple(
     for pattern in (
         "config", "errors", "catalog.schema", "catalog.pictures", "catalog.splits", "catalog.styles", "catalog.plan",
         "catalog.sources", "catalog.trees", "catalog.feed_rows", "catalog.published", "catalog.class_folders",
-        "catalog.tables", "catalog.idx", "catalog.options", "catalog.demo*", "catalog.drawing*", "models.*", "training.schedule",
-        "training.vocabulary", "training.augment", "training.options", "training.loop", "training.activations",
+        "catalog.tables", "catalog.idx", "catalog.options", "catalog.demo*", "catalog.drawing*", "models.*",
+        "training.schedule", "training.vocabulary", "training.augment", "training.options", "training.loop",
+        "training.activations",
         "training.topology", "training.evaluation", "scoring.plan", "scoring.options", "scoring.rows", "scoring.inference",
         "scoring.single", "pages.*",
     )
