@@ -127,9 +127,10 @@ class IdxSource:
     def _odd(self, name: str, got: str, most: str) -> UserError:
         return UserError(f"--source: {name} of {self.name!r} has {got}, expected {most} at most; pass {LAYOUT}")
 
-    def _open(self, name: str) -> IO[bytes]:
-        opened = self.tree.open(name)
-        return cast(IO[bytes], gzip.GzipFile(fileobj=opened, mode="rb")) if name.endswith(".gz") else opened
+    @contextlib.contextmanager
+    def _open(self, name: str) -> Iterator[IO[bytes]]:
+        with self.tree.open(name) as opened:
+            yield cast(IO[bytes], gzip.GzipFile(fileobj=opened, mode="rb")) if name.endswith(".gz") else opened
 
 
 def recognise(tree: Tree, label_column: str) -> IdxSource | None:

@@ -1,6 +1,6 @@
 """Where a catalog comes from. In: a path or URI. Out: its rows, and its pictures' bytes, on any worker.
 
-A layout is one class with the members of `Source` and a function that recognises it, named in LAYOUTS; docs/sources.md.
+A layout is one class with the members of `Source` and a function that recognises it, asked by `open_source`; docs/sources.md.
 """
 
 from __future__ import annotations

@@ -8,10 +8,11 @@ whose `withdrawn` is true leave. Reading goes row group by row group, and only t
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -66,18 +67,10 @@ class TableSource:
 
     def read(self, locators: Sequence[str]) -> Iterator[bytes | BadPicture]:
         """The pictures' bytes; cheap where the locators go forward."""
-        start = 0
-        while start < len(locators):
-            name, group, row = _place(locators[start])
-            rows = [row]
-            for locator in locators[start + 1 :]:
-                other_name, other_group, row = _place(locator)
-                if (other_name, other_group) != (name, group) or row <= rows[-1]:
-                    break
-                rows.append(row)
-            with self._opened(name) as parquet:
-                yield from _read_group(parquet, group, rows)
-            start += len(rows)
+        for name, places in itertools.groupby(map(_place, locators), key=lambda place: place[0]):
+            with self._opened(name) as parquet:  # once for all its groups: opening it in a zip reads it to its end
+                for group, rows in _runs(places):
+                    yield from _read_group(parquet, group, rows)
 
     def _rows_of(self, parquet: pq.ParquetFile, name: str) -> Iterator[pa.Table]:
         columns = self._columns(parquet.schema_arrow, name)
@@ -157,6 +150,19 @@ def _row(cells: dict[str, object], leaves: bool, locator: str | None, number: in
 def _place(locator: str) -> tuple[str, int, int]:
     name, group, row = locator.rsplit("#", 2)
     return name, int(group), int(row)
+
+
+def _runs(places: Iterable[tuple[str, int, int]]) -> Iterator[tuple[int, list[int]]]:
+    """Places in one file as row groups with ascending rows; a step back begins a new run."""
+    at, rows = -1, [-1]
+    for _, group, row in places:
+        if group == at and row > rows[-1]:
+            rows.append(row)
+            continue
+        if at >= 0:
+            yield at, rows
+        at, rows = group, [row]
+    yield at, rows
 
 
 def _read_group(parquet: pq.ParquetFile, group: int, rows: Sequence[int]) -> Iterator[bytes | BadPicture]:
