@@ -19,6 +19,7 @@ from fashion_ray.pages.contact_sheet import contact_sheet, group_sheet
 from fashion_ray.pages.plots import short
 
 RANDOM, QUARANTINED, DUPLICATES = "random", "quarantined", "duplicates"
+SHEETS = (RANDOM, QUARANTINED, DUPLICATES)
 """The names of the sheets."""
 
 PICTURE_REASONS = ("not_an_image", "truncated", "too_large", "too_small", "decode_failed")
