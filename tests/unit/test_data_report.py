@@ -91,6 +91,7 @@ def test_books_that_balance_are_shown_with_their_parts() -> None:
     assert "✓ rows 110 = rows labelled 90 + rows missing picture 20 + rows quarantined 0" in text
     assert "✓ products in the catalog 100 = added 60 + changed 10 + unchanged 30" in text
     assert "✗" not in text
+    assert "in the catalog or in the quarantine, once. 2 products of the catalog before have left." in text
     assert "do not balance" not in text
 
 
@@ -111,6 +112,7 @@ def test_books_that_do_not_balance_are_warned_of(changed: dict[str, object], mes
     page = Page(report(**changed))
     assert f"The books do not balance: {message}." in page.text
     assert "not balanced" in page.text
+    assert "in the catalog or in the quarantine, once" not in page.text
     assert page.text.count("✗") == 1
 
 
