@@ -19,17 +19,16 @@ from fashion_ray.pages import plots
 
 SCALE = plots.DPI / 100
 GAP = round(9 * SCALE)
-TEXT_SIZE = round(9.5 * SCALE)
-LINE = round(13 * SCALE)
+TEXT_SIZE = round(10.5 * SCALE)
+LINE = round(14 * SCALE)
 MOST_LINES = 3
+CELL = (112, 149)
 LONGEST_LINE = 300
 
-PAPER, GREY = "#ffffff", "#e3e6ea"
+PAPER, GREY, DIM = "#ffffff", "#e3e6ea", "#59636e"
 
 
-def contact_sheet(
-    pictures: Sequence[tuple[bytes | None, str]], *, columns: int = 8, cell: tuple[int, int] = (104, 139)
-) -> bytes:
+def contact_sheet(pictures: Sequence[tuple[bytes | None, str]], *, columns: int = 8, cell: tuple[int, int] = CELL) -> bytes:
     """Pictures with captions, `columns` side by side, each fitted into a `cell` of (width, height) and centred there.
 
     A caption has up to three lines, each cut off with an ellipsis where the cell ends. A picture that is null or cannot be
@@ -48,7 +47,7 @@ def contact_sheet(
 
 
 def group_sheet(
-    groups: Sequence[tuple[str, Sequence[tuple[bytes | None, str]]]], *, columns: int = 8, cell: tuple[int, int] = (104, 139)
+    groups: Sequence[tuple[str, Sequence[tuple[bytes | None, str]]]], *, columns: int = 8, cell: tuple[int, int] = CELL
 ) -> bytes:
     """Groups of pictures that belong together, each below its title, with captions as in `contact_sheet`.
 
@@ -98,7 +97,7 @@ def _paint(sheet: Image.Image, content: bytes | None, caption: str, place: tuple
     picture = _thumbnail(content, cell)
     if picture is None:
         draw.rectangle([left, top, left + width - 1, top + height - 1], fill=GREY)
-        draw.text((left + width / 2, top + height / 2), "no picture", fill="#59636e", font=_font(), anchor="mm")
+        draw.text((left + width / 2, top + height / 2), "cannot be shown", fill=DIM, font=_font(), anchor="mm")
     else:
         corner = (left + (width - picture.width) // 2, top + (height - picture.height) // 2)
         sheet.paste(picture, corner)
@@ -106,7 +105,7 @@ def _paint(sheet: Image.Image, content: bytes | None, caption: str, place: tuple
             [corner[0] - 1, corner[1] - 1, corner[0] + picture.width, corner[1] + picture.height], outline=plots.FAINT
         )
     for number, line in enumerate(caption.split("\n")[:MOST_LINES]):
-        colour = plots.INK if number == 0 else "#59636e"
+        colour = plots.INK if number == 0 else DIM
         draw.text((left, top + height + 3 + number * LINE), _fitted(line, _font(), width), fill=colour, font=_font())
 
 

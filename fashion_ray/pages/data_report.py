@@ -8,7 +8,7 @@ from typing import Any
 from fashion_ray.catalog.schema import LABEL_COLUMNS, REASONS
 from fashion_ray.catalog.statistics import CatalogStatistics, Leakage
 from fashion_ray.pages import data_plots
-from fashion_ray.pages.examples import DUPLICATES, QUARANTINED, RANDOM, QuarantinedExample
+from fashion_ray.pages.examples import SHEETS, QuarantinedExample
 from fashion_ray.pages.rendering import environment, percent, picture
 
 EQUATIONS: Mapping[str, Sequence[str]] = {
@@ -50,10 +50,8 @@ def data_report(
     another name, or if the books lack a part or the summary a figure.
     """
     pictures = dict(sheets or {})
-    if unknown := sorted(set(pictures) - {RANDOM, QUARANTINED, DUPLICATES}):
-        raise ValueError(
-            f"got the sheets {unknown}, expected only {[RANDOM, QUARANTINED, DUPLICATES]}. Take them from examples.sheets"
-        )
+    if unknown := sorted(set(pictures) - set(SHEETS)):
+        raise ValueError(f"got the sheets {unknown}, expected only {list(SHEETS)}. Take them from examples.sheets")
     sums = balance_sheet(books, summary, statistics, reasons, equations)
     return (
         environment()
@@ -77,7 +75,7 @@ def data_report(
             sizes=statistics.sizes.head(MOST_SIZES).to_dict("records"),
             more_sizes=statistics.sizes.iloc[MOST_SIZES:],
             leakage=leakage,
-            sheets={name: picture(png) for name, png in pictures.items()},
+            sheets={name: picture(pictures[name]) if name in pictures else None for name in SHEETS},
         )
     )
 

@@ -19,6 +19,7 @@ from fashion_ray.pages.contact_sheet import contact_sheet, group_sheet
 from fashion_ray.pages.plots import short
 
 RANDOM, QUARANTINED, DUPLICATES = "random", "quarantined", "duplicates"
+SHEETS = (RANDOM, QUARANTINED, DUPLICATES)
 """The names of the sheets."""
 
 PICTURE_REASONS = ("not_an_image", "truncated", "too_large", "too_small", "decode_failed")
@@ -99,13 +100,14 @@ def sheets(
 ) -> dict[str, bytes]:
     """The contact sheets of the examples, as PNG, by name; one with nothing to show is left out.
 
-    `pictures` has the bytes of `product_ids`, `quarantined_pictures` those of `quarantined_ids`, as far as they are known.
+    `pictures` has the bytes of `product_ids`, `quarantined_pictures` those of `quarantined_ids` (or a thumbnail), as far as
+    they are known; without any of these there is no sheet of quarantined ones.
     """
     bad = quarantined_pictures or {}
     found: dict[str, bytes] = {}
     if chosen.random:
         found[RANDOM] = contact_sheet([(pictures.get(one.product_id), one.caption) for one in chosen.random])
-    if chosen.quarantined_ids:
+    if set(bad) & set(chosen.quarantined_ids):
         rows = [one for one in chosen.quarantined if one.product_id in chosen.quarantined_ids]
         found[QUARANTINED] = contact_sheet(
             [(bad.get(str(one.product_id)), f"{one.reason}\n{one.product_id}\n{short(one.detail, 60)}") for one in rows]
@@ -141,7 +143,8 @@ def _group(members: pd.DataFrame, differing: Sequence[str]) -> GroupExample:
         turn = members.groupby(list(differing), dropna=False, sort=False).cumcount()
         members = members.loc[turn.sort_values(kind="stable").index]
     shown = members.head(MOST_MEMBERS).to_dict("records")
-    title = ", ".join(differing) + (" differs" if len(differing) == 1 else " differ") if differing else "same labels"
+    named = ", ".join(differing) if len(differing) <= 2 else f"{differing[0]} and {len(differing) - 1} more"
+    title = f"{named} differ{'s' if len(differing) == 1 else ''}" if differing else "same labels"
     if len(shown) < len(members):
         title = f"{title} ({len(shown)} of {len(members)} shown)"
     return GroupExample(
