@@ -71,6 +71,11 @@ class Fed:
         """Training products that are fed more than once."""
         return len(self.copies) - self.dropped
 
+    def emptied(self, target: str, count: int) -> int:
+        """How many of a target's `count` classes have no row left."""
+        values = self.classes[target]
+        return count - len(np.unique(values[values >= 0]))
+
 
 def feed(
     classes: Mapping[str, np.ndarray], product_ids: Sequence[str], *, target: str, most: int, least: int, seed: int

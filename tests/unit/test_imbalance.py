@@ -71,6 +71,17 @@ def test_what_is_fed_counts_every_copy_of_every_target() -> None:
     assert np.bincount(fed.classes["season"]).tolist() == [int(times[season == number].sum()) for number in range(3)]
 
 
+def test_a_cap_may_leave_a_class_of_another_target_without_rows() -> None:
+    usage = (np.arange(len(CLASSES)) == np.flatnonzero(CLASSES == 0)[0]).astype(np.int64)  # class 1 is a single row
+    fed = {
+        most: feed({"articleType": CLASSES, "usage": usage}, IDS, target="articleType", most=most, least=0, seed=0)
+        for most in (0, 1)
+    }
+    assert decided(most=1)[usage == 1].tolist() == [0]
+    assert [fed[most].emptied("usage", 2) for most in (0, 1)] == [0, 1]
+    assert [fed[most].emptied("articleType", 5) for most in (0, 1)] == [0, 0]
+
+
 def test_without_limits_everything_is_fed_once() -> None:
     fed = feed({"season": CLASSES}, IDS, target="season", most=0, least=0, seed=0)
     assert (fed.copies, fed.rows, fed.dropped, fed.repeated) == ({}, len(IDS), 0, 0)
