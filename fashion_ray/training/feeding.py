@@ -15,6 +15,7 @@ from fashion_ray.catalog.reading import READER_CPUS, Rows, read
 from fashion_ray.errors import ReconciliationError
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
+from fashion_ray.training.imbalance import repeated
 from fashion_ray.training.sides import Scheme, is_on
 from fashion_ray.training.vocabulary import Vocabulary, bucket, shuffled
 
@@ -72,18 +73,6 @@ def _encode(table: pa.Table, *, vocabulary: Vocabulary, control: Any, copies: An
             "copy": pa.array(copy),
         }
     )
-
-
-def repeated(table: pa.Table, copies: Mapping[str, int]) -> tuple[pa.Table, np.ndarray]:
-    """Each row as often as `copies` says of its product_id, once if it says nothing, and which copy of its row each is.
-
-    They come in the order of a hash, so that copies of a row do not end in the same batch.
-    """
-    ids = table["product_id"].to_pylist()
-    pairs = [(row, copy) for row, product_id in enumerate(ids) for copy in range(copies.get(product_id, 1))]
-    pairs.sort(key=lambda pair: bucket(f"order/{pair[1]}/{ids[pair[0]]}"))
-    rows, copy = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    return table.take(pa.array(rows)), copy
 
 
 def _decode(table: pa.Table, *, size: tuple[int, int]) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from fashion_ray.models.taxonomy import levels_among
 from fashion_ray.training.vocabulary import bucket
@@ -70,6 +71,11 @@ class Fed:
         """Training products that are fed more than once."""
         return len(self.copies) - self.dropped
 
+    def emptied(self, target: str, count: int) -> int:
+        """How many of a target's `count` classes have no row left."""
+        values = self.classes[target]
+        return count - len(np.unique(values[values >= 0]))
+
 
 def feed(
     classes: Mapping[str, np.ndarray], product_ids: Sequence[str], *, target: str, most: int, least: int, seed: int
@@ -81,6 +87,18 @@ def feed(
         copies={product_ids[row]: int(times[row]) for row in np.flatnonzero(times != 1).tolist()},
         classes={name: np.repeat(values, times) for name, values in classes.items()},
     )
+
+
+def repeated(table: pa.Table, copies: Mapping[str, int]) -> tuple[pa.Table, np.ndarray]:
+    """Each row as often as `copies` says of its product_id, once if it says nothing, and which copy of its row each is.
+
+    They come in the order of a hash, so that copies of a row do not end in the same batch.
+    """
+    ids = table["product_id"].to_pylist()
+    pairs = [(row, copy) for row, product_id in enumerate(ids) for copy in range(copies.get(product_id, 1))]
+    pairs.sort(key=lambda pair: bucket(f"order/{pair[1]}/{ids[pair[0]]}"))
+    rows, copy = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return table.take(pa.array(rows)), copy
 
 
 def weights(classes: np.ndarray, count: int, *, rule: str) -> tuple[float, ...]:

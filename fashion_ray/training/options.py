@@ -171,7 +171,7 @@ class TrainOptions(JobOptions):
             f"one of --targets, {', '.join(self.targets)}",
         )  # fmt: skip
         found.check(
-            not self.max_per_class or self.oversample_to <= self.max_per_class, "oversample_to", self.oversample_to,
+            self.max_per_class <= 0 or self.oversample_to <= self.max_per_class, "oversample_to", self.oversample_to,
             f"at most --max-per-class, {self.max_per_class}",
         )  # fmt: skip
 

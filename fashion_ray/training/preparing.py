@@ -65,6 +65,12 @@ def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:
             fed.target, options.oversample_to, options.max_per_class or "any number of", fed.dropped, len(rows), fed.repeated,
             fed.rows,
         )  # fmt: skip
+    for target, names in words.classes.items():
+        emptied = fed.emptied(target, len(names))
+        if emptied:
+            log.warning(
+                "--max-per-class leaves %d classes of %s without a training row; raise it to learn them", emptied, target
+            )
     card, network = first_network(options, words, catalog)
     try:
         stages = tuple(settle(parse(options.schedule), len(network.trunk.blocks)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +11,13 @@ import torch
 
 from fashion_ray import snapshots, tracking
 from fashion_ray.catalog.pictures import decode_many
+from fashion_ray.catalog.splits import SPLITS
 from fashion_ray.cluster import Resources
 from fashion_ray.errors import ConflictError, UserError
 from fashion_ray.models import bundle
 from fashion_ray.storage import Store
+from fashion_ray.training import feeding, vocabulary
 from fashion_ray.training import run as training
-from fashion_ray.training import vocabulary
 from fashion_ray.training.options import TrainOptions
 from fashion_ray.training.preparing import prepare
 from fashion_ray.training.run import TrainResult
@@ -114,6 +116,46 @@ def test_a_name_cannot_be_taken_over_by_other_options(store: Store, catalog: sna
         training.claim(store, replace(options, learning_rate=0.5), catalog, "claimed"),
     ):
         pass
+
+
+def test_sides_and_copies_that_are_chosen_reach_every_worker(
+    trained: Trained, store: Store, catalog: snapshots.Snapshot, options: TrainOptions, resources: Resources
+) -> None:
+    _, run = trained
+    chosen = replace(
+        options,
+        split="fold:1/2",
+        split_seed=3,
+        max_per_class=20,
+        oversample_to=12,
+        class_weights="sqrt",
+        schedule="heads:1,all:1",
+    )
+    prepared = prepare(chosen, store, catalog)
+    fed, targets = prepared.fed, list(prepared.words.classes)
+    assert fed.dropped > 20 and fed.repeated > 5, "otherwise this test says nothing"
+    found = {}
+    for side in SPLITS:
+        rows = feeding.labelled(store, catalog, prepared.scheme, side, targets)
+        found[side] = set(rows.to_pandas()["product_id"])
+        assert len(found[side]) == prepared.side_rows[side]
+    assert not found["train"] & found["test"] and not found["validation"] & (found["train"] | found["test"])
+    assert sum(prepared.side_rows.values()) == sum(side in SPLITS for side in stored_sides(store, catalog))
+    rows = feeding.labelled(store, catalog, prepared.scheme, "train", targets)
+    buckets = feeding.encoded(rows, prepared.words, copies=fed.copies).to_pandas()["bucket"]
+    times = {vocabulary.bucket(one): fed.copies.get(one, 1) for one in found["train"]}
+    assert Counter(buckets) == Counter({number: count for number, count in times.items() if count})
+
+    result = training.train(prepared, store, CHOICE, resources, run, "balanced")
+    each = fed.rows // 2 // 16 * 16  # a worker's share, in whole batches
+    assert list(result.history["train_rows"]) == [2 * each, 2 * each], "from the cache and from pictures alike"
+    assert result.evaluations["test"]["masterCategory"].rows == prepared.side_rows["test"]
+    assert result.card.provenance["split"] == "fold:1/2" and result.card.provenance["train_rows"] == fed.rows
+
+
+def stored_sides(store: Store, catalog: snapshots.Snapshot) -> list[str | None]:
+    """The catalog's own."""
+    return list(store.read_table(catalog.folder, columns=["split"])["split"].to_pylist())
 
 
 def test_a_batch_that_a_worker_cannot_fill_is_the_users_error(

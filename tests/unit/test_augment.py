@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from fashion_ray.training.augment import flip_and_shift
+from fashion_ray.training.augment import flip_and_shift, views_of
 
 HEIGHT, WIDTH = 12, 10
 
@@ -96,3 +97,28 @@ def test_a_shift_larger_than_the_picture_repeats_its_edge() -> None:
     found = augmented(100, flip=False, shift=50)
     assert int(found[..., 0].max()) <= HEIGHT - 1 and int(found[..., 1].max()) <= WIDTH - 1
     assert bool((found[:, :, 0, 0] == HEIGHT - 1).all(1).any())
+
+
+def view(numbers: list[int], *, seed: int = 0) -> np.ndarray:
+    """Views of one noisy picture, a row each."""
+    picture = np.random.default_rng(0).integers(0, 256, (1, 20, 20, 3), dtype=np.uint8)
+    return views_of(np.repeat(picture, len(numbers), axis=0), np.array(numbers), seed=seed, shift=4)
+
+
+def test_view_0_is_the_picture_as_it_is_and_others_are_not() -> None:
+    plain = view([0] * 6)
+    assert all(np.array_equal(row, plain[0]) for row in plain)
+    mixed = view([0, 2, 0, 4, 6, 8])
+    same = [np.array_equal(row, plain[0]) for row in mixed]
+    assert same[0] and same[2] and sum(same) <= 3  # one of the others may have drawn no change
+
+
+def test_copies_of_a_picture_in_a_batch_get_views_of_their_own() -> None:
+    views = {row.tobytes() for row in view([2 * copy for copy in range(40)])}
+    assert len(views) > 25  # of 162 that there are
+    assert not views <= {row.tobytes() for row in view([2 * copy + 1 for copy in range(40)])}
+
+
+def test_views_are_the_same_for_the_same_batch_and_seed() -> None:
+    assert np.array_equal(view([1, 3, 5]), view([1, 3, 5]))
+    assert not np.array_equal(view([1, 3, 5]), view([1, 3, 5], seed=1))

@@ -238,6 +238,48 @@ def test_unlabelled_rows_have_no_say_in_the_loss(smoothing: float) -> None:
     assert bool((logits[0].grad[~kept] == 0).all()) and bool((logits[0].grad[kept] != 0).all())
 
 
+def test_weights_of_classes_multiply_the_losses_of_their_rows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = [torch.randn(6, 3, generator=generator), torch.randn(6, 2, generator=generator)]
+    labels = torch.tensor([[0, 1], [-1, 0], [2, -1], [-1, -1], [1, 1], [0, 0]])
+    weights = [torch.tensor([0.5, 2.0, 3.0]), torch.tensor([1.0, 0.25])]
+    for smoothing in (0.0, 0.2):
+        expected = 0.0
+        for values, wanted, of_classes in zip(logits, labels.T, weights, strict=True):
+            rows = [row for row, label in enumerate(wanted.tolist()) if label >= 0]
+            losses = [
+                float(functional.cross_entropy(values[row], wanted[row], label_smoothing=smoothing) * of_classes[wanted[row]])
+                for row in rows
+            ]
+            expected += sum(losses) / len(rows)
+        found = loss_of(logits, labels, label_smoothing=smoothing, class_weights=weights)
+        assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_weights_of_classes_are_those_of_training_alone() -> None:
+    recipe = replace(RECIPE, class_weights=((3.0, 3.0, 3.0), (3.0, 3.0)), learning_rate=1e-12, heads_learning_rate=1e-12)
+    one, other = (stage_loop(tiny(), HEADS, recipe=chosen) for chosen in (replace(recipe, class_weights=()), recipe))
+    assert one.evaluate(batches(*toy())) == other.evaluate(batches(*toy()))
+    plain, weighted = (loop.train_epoch(batches(*toy()), 0)["train_loss"] for loop in (one, other))
+    assert weighted == pytest.approx(3 * plain, rel=1e-4)
+
+
+def test_weighted_classes_are_answered_more_often() -> None:
+    pixels, labels = toy()
+    answers = []
+    for weights in ((1.0, 1.0, 1.0), (2.0, 0.05, 0.05)):
+        network = tiny(head="linear")
+        loop = stage_loop(network, ALL, recipe=replace(RECIPE, class_weights=(weights, (1.0, 1.0)), learning_rate=0.002))
+        loop.train_epoch(batches(pixels, labels), 0)
+        with torch.inference_mode():
+            answers.append(int((network.eval()(pixels)[1].argmax(1) == 0).sum()))
+    assert answers[1] > answers[0]
+
+
+def test_an_epoch_counts_the_rows_that_it_was_fed() -> None:
+    assert stage_loop(tiny(), HEADS).train_epoch(batches(*toy()), 0)["train_rows"] == 96
+
+
 def test_a_batch_without_labels_teaches_nothing_and_breaks_nothing() -> None:
     logits = torch.randn(4, 3, requires_grad=True)
     loss = loss_of([logits], torch.full((4, 1), -1))

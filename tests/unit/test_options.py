@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fashion_ray.catalog import schema
 from fashion_ray.config import JobOptions
 from fashion_ray.errors import UserError
 from fashion_ray.scoring.options import ScoreOptions
@@ -60,6 +61,15 @@ TRAIN: list[tuple[str, Any]] = [
     ("targets", ()),
     ("targets", ("colour",)),
     ("targets", ("season", "season")),
+    ("targets", ("masterCategory", "reassigned_articleType")),
+    ("split", "half"),
+    ("split", "80/30"),
+    ("split", "fold:6/5"),
+    ("split_seed", -1),
+    ("max_per_class", -1),
+    ("oversample_to", -1),
+    ("balance_target", "season"),
+    ("class_weights", "inverse"),
     ("backbone", "resnet5000"),
     ("backbone", ""),
     ("input_size", "160"),
@@ -150,6 +160,17 @@ def test_all_problems_are_told_at_once() -> None:
 )
 def test_an_unknown_target_is_answered_with_the_near_one(wrong: str, near: str) -> None:
     assert f"did you mean {near}?" in refused(TrainOptions, targets=(wrong,))
+
+
+@pytest.mark.parametrize("target", schema.TARGETS)
+def test_every_label_of_the_catalog_may_be_a_target(target: str) -> None:
+    assert TrainOptions(targets=(target,), balance_target=target).targets == (target,)
+
+
+def test_a_floor_above_the_cap_is_refused() -> None:
+    TrainOptions(max_per_class=267, oversample_to=267)
+    message = refused(TrainOptions, max_per_class=266, oversample_to=267)
+    assert message == "--oversample-to: got 267, expected at most --max-per-class, 266"
 
 
 def test_a_target_like_no_other_is_answered_with_all_of_them() -> None:

@@ -86,6 +86,19 @@ def test_two_levels_are_in_the_order_of_the_tree_whatever_the_order_of_the_targe
     assert named(learnt) == {(path[0], path[2]) for path in SEEN} | {(master, None) for master in masters}
 
 
+def test_reassigned_levels_are_a_tree_like_the_others() -> None:
+    classes = {f"reassigned_{level}": CLASSES[level] for level in schema.CATEGORY_LEVELS} | {"season": CLASSES["season"]}
+    rows = {f"reassigned_{level}": ROWS[level] for level in schema.CATEGORY_LEVELS} | {"season": ROWS["season"]}
+    learnt = taxonomy.learn(classes, rows)
+    assert learnt.levels == ("reassigned_masterCategory", "reassigned_subCategory", "reassigned_articleType")
+    assert learnt.paths == tree().paths
+
+
+def test_levels_of_both_families_make_no_tree() -> None:
+    with pytest.raises(ValueError, match="not both subCategory and reassigned_articleType"):
+        taxonomy.levels_among(["reassigned_articleType", "season", "subCategory"])
+
+
 @pytest.mark.parametrize("scale", [0.0, 0.1, 3.0, 50.0, 1e4])
 def test_decoded_labels_always_form_a_path_that_training_has_seen(scale: float) -> None:
     learnt, allowed = tree(), SEEN | OTHERS

@@ -56,6 +56,14 @@ def test_the_minimum_applies_to_article_types_only() -> None:
     }
 
 
+def test_the_minimum_applies_to_reassigned_article_types_too() -> None:
+    labels = {"reassigned_articleType": LABELS["articleType"], "joined_category": LABELS["articleType"]}
+    found = vocabulary.build(list(labels), labels, SPLITS, minimum=5)
+    assert found.classes["reassigned_articleType"] == ["Shirts", "Shoes", None]
+    assert found.classes["joined_category"] == ["Capes", "Shirts", "Shoes"]
+    assert known_truth(found, "reassigned_articleType", ["Capes", "Shirts"]) == [None, "Shirts"]
+
+
 def test_the_order_of_targets_is_kept_and_that_of_classes_is_the_alphabets() -> None:
     assert list(build("season", "masterCategory").classes) == ["season", "masterCategory"]
     assert build("season").classes["season"] == sorted(name for name in build("season").classes["season"] if name)
