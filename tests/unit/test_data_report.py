@@ -18,7 +18,7 @@ from tests.unit.test_pages import EVIL, Page, size_of
 
 WITHOUT_IMAGE = pa.schema([field for field in schema.CATALOG if field.name != "image"])
 BOOKS = {
-    "rows": 110, "rows_labelled": 90, "rows_missing_picture": 20, "rows_quarantined": 0, "pictures": 103,
+    "rows": 110, "rows_labelled": 90, "rows_missing_picture": 20, "rows_quarantined": 0, "rows_withdrawn": 0, "pictures": 103,
     "pictures_in_catalog": 100, "pictures_without_row": 10, "pictures_quarantined": 3,
 }  # fmt: skip
 SUMMARY = {"added": 60, "changed": 10, "removed": 2, "unchanged": 30, "quarantined": 23}
