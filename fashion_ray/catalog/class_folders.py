@@ -58,7 +58,7 @@ class ClassFolderSource:
             yield feed_rows.row(
                 {"product_id": path_id(file.name), self.label_column: label},
                 source_row=number,
-                locator=file.name,
+                locator=file.locator,
                 size_bytes=file.size_bytes,
             )
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fashion_ray.catalog.schema import FEED_ROWS, LABEL_COLUMNS, quarantine_row
+from fashion_ray.catalog.trees import shown
 from fashion_ray.config import NAME_PATTERN
 
 SHARD_ROWS = 2048
@@ -74,14 +75,14 @@ class _Ledger:
     def add(self, table: pa.Table, count: str, reason: str | None = None, detail: str = "") -> None:
         """Quarantine the rows of a table that has some of product_id, source_row, reason, detail and locator."""
         for row in table.to_pylist():
-            shown = f"picture {row['locator'][:200]!r}" if row.get("locator") else ""
+            picture = f"picture {shown(row['locator'])[:200]!r}" if row.get("locator") else ""
             claimed = row["product_id"]
             self.rows.append(
                 quarantine_row(
                     reason=reason or row["reason"], stage="ingest", seen_at=self._seen_at,
                     product_id=claimed if claimed and NAME_PATTERN.fullmatch(claimed) else None,
                     source_row=row.get("source_row"),
-                    detail=" ".join(filter(None, (shown, detail or row.get("detail") or ""))),
+                    detail=" ".join(filter(None, (picture, detail or row.get("detail") or ""))),
                 )
             )  # fmt: skip
         self.counts[count] += table.num_rows

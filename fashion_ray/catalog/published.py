@@ -71,7 +71,7 @@ class PublishedSource:
 
     def pictures(self) -> pa.Table:
         found = [file for file in self._files() if self._is_picture(file.name)]
-        columns = {"locator": [file.name for file in found], "size_bytes": [file.size_bytes for file in found]}
+        columns = {"locator": [file.locator for file in found], "size_bytes": [file.size_bytes for file in found]}
         return pa.table(columns, schema=schema.PICTURES)
 
     def read(self, locators: Sequence[str]) -> Iterator[bytes | BadPicture]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -41,12 +43,27 @@ ZIP_BLOCK_BYTES, FILE_BLOCK_BYTES = 256 * 1024, 8 * 1024**2
 s3fs would fetch 50 MiB for each."""
 
 
+PLACE = re.compile(r"@(\d+)\+(\d+)\+(\d+)\+(\d+)\+([0-9a-f]{8}):")
+"""Where an entry of a zip lies: offset, packed size, size, method, CRC-32. With it a worker needs no index of the zip."""
+
+
 class File(NamedTuple):
     """A file of a feed; `stamp` changes with its content."""
 
     name: str
     size_bytes: int
     stamp: str
+    place: str = ""
+
+    @property
+    def locator(self) -> str:
+        """What `Tree.read` finds it by, at once; the name alone does too, in a zip by way of its index."""
+        return self.place + self.name
+
+
+def shown(locator: str) -> str:
+    """The name in a locator."""
+    return PLACE.sub("", locator, count=1) if locator.startswith("@") else locator
 
 
 class Tree(Protocol):
@@ -82,8 +99,8 @@ def fingerprint(files: Iterable[File], *more: bytes | str) -> str:
     digest = hashlib.sha256()
     for part in more:
         digest.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
-    for name, size_bytes, stamp in files:
-        digest.update(f"{name}\0{size_bytes}\0{stamp}\n".encode())
+    for file in files:
+        digest.update(f"{file.name}\0{file.size_bytes}\0{file.stamp}\n".encode())
     return digest.hexdigest()
 
 
@@ -115,9 +132,14 @@ class ZipTree:
         return _archive(self.location).folders.get(folder, [])
 
     def read(self, names: Sequence[str], *, limit_bytes: int) -> Iterator[bytes | BadPicture]:
-        archive = _archive(self.location)
         for name in names:
-            yield _read_entry(archive.opened, archive.entries.get(name), limit_bytes)
+            place = PLACE.match(name)
+            if place is None:
+                archive = _archive(self.location)
+                yield _read_entry(archive.opened, archive.entries.get(name), limit_bytes)
+            else:
+                offset, packed, size, method = (int(number) for number in place.groups()[:4])
+                yield _read_at(_handle(self.location), offset, packed, size, method, int(place[5], 16), limit_bytes)
 
     def open(self, name: str) -> IO[bytes]:
         archive = _archive(self.location)
@@ -155,12 +177,55 @@ def _archive(location: str) -> _Archive:
         name = entry.filename.replace("\\", "/")  # as some Windows tools write it
         if not entry.is_dir() and not name.endswith("/") and not _is_clutter(name):
             entries.setdefault(name, entry)
-            files.append(File(name, entry.file_size, f"{entry.CRC:08x}"))
+            files.append(File(name, entry.file_size, f"{entry.CRC:08x}", _place(entry)))
     files.sort(key=lambda file: file.name)
     folders: dict[str, list[File]] = {}
     for file in files:
         folders.setdefault(file.name.rpartition("/")[0], []).append(file)
     return _Archive(opened, entries, files, folders)
+
+
+def forget() -> None:
+    """Close what is open and drop the indexes of zips, which are large where zips are."""
+    _archive.cache_clear()
+    _handle.cache_clear()
+
+
+@functools.lru_cache(maxsize=2)
+def _handle(location: str) -> IO[bytes]:
+    filesystem, path = _filesystem(location)
+    opened: IO[bytes] = filesystem.open(path, "rb", block_size=ZIP_BLOCK_BYTES)
+    return opened
+
+
+def _place(entry: zipfile.ZipInfo) -> str:
+    """Where an entry lies; empty for what is not even tried."""
+    if _refusal(entry) or entry.flag_bits & 1:
+        return ""
+    return f"@{entry.header_offset}+{entry.compress_size}+{entry.file_size}+{entry.compress_type}+{entry.CRC:08x}:"
+
+
+def _read_at(
+    opened: IO[bytes], offset: int, packed: int, size: int, method: int, crc: int, limit_bytes: int
+) -> bytes | BadPicture:
+    """An entry by its place (APPNOTE.TXT of the zip format, 4.3.7: a header of 30 bytes, name, extra field, content)."""
+    if max(size, packed) > limit_bytes:
+        return BadPicture("too_large", f"{max(size, packed)} bytes, at most {limit_bytes}")
+    try:
+        opened.seek(offset)
+        header = opened.read(30)
+        if header[:4] != b"PK\x03\x04" or len(header) < 30:
+            return BadPicture("truncated", "in the zip: no entry where its index says")
+        opened.seek(offset + 30 + sum(struct.unpack("<HH", header[26:])))
+        content = opened.read(packed)
+        if method == zipfile.ZIP_DEFLATED:
+            content = zlib.decompressobj(-15).decompress(content, size + 1)  # no more than that, whatever the index promised
+    except UNREADABLE as error:
+        _raise_if_storage(error)
+        return BadPicture("truncated", f"in the zip: {error}")
+    if len(content) != size or zlib.crc32(content) != crc:
+        return BadPicture("truncated", "in the zip: its bytes are not those that its index has the checksum of")
+    return content
 
 
 def _read_entry(opened: zipfile.ZipFile, entry: zipfile.ZipInfo | None, limit_bytes: int) -> bytes | BadPicture:

@@ -19,6 +19,7 @@ from fashion_ray.catalog.published import PublishedSource
 from fashion_ray.catalog.schema import FEED_ROWS, PICTURES
 from fashion_ray.catalog.sources import DemoSource, Source, open_source, product_id_of
 from fashion_ray.catalog.tables import TableSource
+from fashion_ray.catalog.trees import shown
 from fashion_ray.errors import UserError
 from tests.unit.feeds import (
     Files,
@@ -82,8 +83,8 @@ def test_rows_in_are_rows_usable_and_rows_with_a_reason(layout: str, make: Maker
     assert rows.schema == FEED_ROWS and source.pictures().schema == PICTURES
     assert rows["withdrawn"].null_count == rows["source_row"].null_count == 0
     # Every picture file is named by a row or lies beside the rows, and is read.
-    named = {locator.split("#")[0] for locator in rows["locator"].to_pylist() if locator}
-    beside = set(source.pictures()["locator"].to_pylist())
+    named = {shown(locator).split("#")[0] for locator in rows["locator"].to_pylist() if locator}
+    beside = set(map(shown, source.pictures()["locator"].to_pylist()))
     assert named | beside == {name for name in files if name.endswith((".jpg", ".parquet")) or "images-idx" in name}
     found = contents_of(source)
     assert all(isinstance(content, (bytes, BadPicture)) for content in found.values())
