@@ -6,17 +6,18 @@ Evaluation after training and nightly scoring both come through here, so what is
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from fashion_ray.catalog.pictures import BadPicture, decode_many
 from fashion_ray.models import bundle, engines
 from fashion_ray.models.bundle import Card
 from fashion_ray.models.engines import EngineChoice
+from fashion_ray.models.network import LowerNetwork
 from fashion_ray.storage import Store
 
 BATCH = 64
@@ -48,26 +49,35 @@ class Inference:
     def __init__(self, files: dict[str, bytes], *, name: str, choice: EngineChoice, threads: int, cache: str) -> None:
         self.card, network = bundle.load(files, name=name)
         size = self.card.decoded_size
-        graph = hashlib.sha256(files[bundle.WEIGHTS] + repr((size, self.card.input_size)).encode()).hexdigest()[:16]
-        exported = Path(cache) / "engines" / f"{graph}.xml"
+        self._heads = network.heads.eval()
+        exported = Path(cache) / "engines" / f"{self.card.trunk_version}.xml"
         exported.parent.mkdir(parents=True, exist_ok=True)
         with open(exported.with_suffix(".lock"), "w") as lock:  # one export a node
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._engine = engines.make(
-                network, pixel_shape=size, batch=BATCH, choice=choice, threads=threads, exported=exported
+                LowerNetwork(network, 0), pixel_shape=size, batch=BATCH, choice=choice, threads=threads, exported=exported
             )
 
     def __call__(self, images: list[bytes]) -> Output:
         started = time.perf_counter()
         pixels, bad = decode_many(images, *self.card.decoded_size)
         decoded = time.perf_counter()
-        embeddings, *logits = self._engine(pixels)
+        (embeddings,) = self._engine(pixels)
         return Output(
             embeddings=embeddings,
-            logits=dict(zip(self.card.targets, logits, strict=True)),
+            logits=self.answer(embeddings),
             bad=bad,
             seconds={"decode": decoded - started, "network": time.perf_counter() - decoded},
         )
+
+    def answer(self, embeddings: np.ndarray) -> dict[str, np.ndarray]:
+        """Logits (rows, classes) of each target from float32 embeddings (rows, embedding_dim).
+
+        The heads run in float32 outside the engine, so they give the same answers from embeddings that were stored.
+        """
+        with torch.inference_mode():
+            found = torch.from_numpy(np.ascontiguousarray(embeddings, dtype=np.float32))
+            return {target: self._heads[target](found).numpy() for target in self.card.targets}
 
 
 def read_bundle(store: Store, folder: str) -> dict[str, bytes]:
