@@ -28,9 +28,9 @@ import pyarrow.parquet as pq
 from fashion_ray.config import without_password
 from fashion_ray.errors import UserError
 
-REMOTE = {"use_listings_cache": False, "default_cache_type": "none"}
-"""How object storage is opened: other processes write there too, so no listing is kept; and the reader of Parquet knows
-which ranges it wants, while s3fs would fetch 50 MiB from the start of each."""
+REMOTE = {"use_listings_cache": False, "default_cache_type": "none", "max_concurrency": 1}
+"""How object storage is opened. Other processes write there too, so no listing is kept. The reader of Parquet knows which
+ranges it wants; s3fs would fetch 50 MiB from the start of each. And a whole object is one request, which sees one version."""
 
 CREATE_TRIES = 5
 """Of a conditional put that met another one in flight (409): the storage asks for another try, and gives no answer yet."""
@@ -50,8 +50,8 @@ class Store:
                 raise ValueError("it names no bucket")
         except (ImportError, ValueError) as error:
             raise UserError(
-                f"root {without_password(self.uri)!r}: no file system for it ({error}); expected a path or a URI such as s3://bucket/prefix. "
-                "For object storage install the extra: pip install 'fashion_ray[s3]' or 'fashion_ray[gcs]'"
+                f"root {without_password(self.uri)!r}: no file system for it ({error}); expected a path or a URI such as "
+                "s3://bucket/prefix. For object storage install the extra: pip install 'fashion_ray[s3]' or 'fashion_ray[gcs]'"
             ) from error
         return filesystem, path.rstrip("/")
 
@@ -87,7 +87,7 @@ class Store:
         try:
             self.write_bytes(b"", probe)
             self.filesystem.rm_file(self.path(probe))
-        except (OSError, *_client_errors()) as error:
+        except _storage_errors() as error:
             reason = without_password(getattr(error, "strerror", None) or str(error))
             raise UserError(
                 f"--root {without_password(self.uri)}: cannot be written ({reason}); expected a folder or bucket with write "
@@ -100,11 +100,14 @@ class Store:
 
     def names(self, *parts: str) -> list[str]:
         """The names in a folder, sorted; none if there is no such folder."""
+        folder = self.path(*parts)
         try:
-            listed = self.filesystem.ls(self.path(*parts), detail=False, **({} if self.is_local else {"refresh": True}))
+            listed = self.filesystem.ls(folder, detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in listed)
+        # Consoles mark an empty folder by an object of its own name, which is listed in it.
+        inner = (name.rstrip("/") for name in listed if name.rstrip("/") != folder.rstrip("/"))
+        return sorted(name.rsplit("/", 1)[-1] for name in inner)
 
     def size_bytes(self, *parts: str) -> int | None:
         """The size of a file; none if there is no such file."""
@@ -228,10 +231,10 @@ def _put_if_absent(filesystem: fsspec.AbstractFileSystem, target: str, content: 
     raise AssertionError("the last try returns or raises")
 
 
-def _client_errors() -> tuple[type[BaseException], ...]:
-    """What S3's client raises before a request was answered (no credentials, no such host), which is no OSError."""
-    module = sys.modules.get("botocore.exceptions")
-    return (module.BotoCoreError,) if module is not None else ()
+def _storage_errors() -> tuple[type[Exception], ...]:
+    """OSError, and what S3's client raises where no request was answered (no credentials, no such host)."""
+    client = sys.modules.get("botocore.exceptions")
+    return (OSError, client.BotoCoreError) if client is not None else (OSError,)
 
 
 def _temporary_beside(target: str) -> str:

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple, Protocol
 
 import fsspec
@@ -31,6 +31,10 @@ UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Run
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """bzip2 and LZMA are refused: a few bytes of theirs can ask for gigabytes, and Python's reader sets no limit."""
+
+REMOTE = {"use_listings_cache": False, "max_concurrency": 1}
+"""How object storage is opened: feeds are replaced by other processes, so no listing is kept, and a whole object is one
+request, which sees one version (ranges of an open file are asked for by its ETag)."""
 
 REMOTE_READERS = 32
 """Objects that are fetched at once from object storage, where each takes tens of milliseconds, mostly of waiting."""
@@ -100,27 +104,28 @@ def read_whole(tree: Tree, name: str, *, limit_bytes: int) -> bytes:
 
 @dataclass(frozen=True)
 class ZipTree:
-    """A zip, read in place."""
+    """A zip, read in place; `stamp` is that of the file as it was first opened, and another one is refused from then on."""
 
     location: str
+    stamp: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:
         return without_password(self.location)
 
     def files(self) -> list[File]:
-        return _archive(self.location).files
+        return self._archive.files
 
     def files_in(self, folder: str) -> list[File]:
-        return _archive(self.location).folders.get(folder, [])
+        return self._archive.folders.get(folder, [])
 
     def read(self, names: Sequence[str], *, limit_bytes: int) -> Iterator[bytes | BadPicture]:
-        archive = _archive(self.location)
+        archive = self._archive
         for name in names:
             yield _read_entry(archive.opened, archive.entries.get(name), limit_bytes)
 
     def open(self, name: str) -> IO[bytes]:
-        archive = _archive(self.location)
+        archive = self._archive
         entry = archive.entries[name]
         refusal = _refusal(entry)
         if refusal:
@@ -130,6 +135,18 @@ class ZipTree:
         except UNREADABLE as error:
             _raise_if_storage(error)
             raise UserError(f"--source: {name} in the zip {self.name!r} is damaged ({error}); pass a whole one") from error
+
+    @property
+    def _archive(self) -> _Archive:
+        return _archive(self.location, self._stamp)
+
+    @functools.cached_property
+    def _stamp(self) -> str:
+        return self.stamp or _zip_stamp(self.location)
+
+    def __reduce__(self) -> tuple[type[ZipTree], tuple[str, str]]:
+        """Workers read the zip that the driver saw, or none."""
+        return ZipTree, (self.location, self._stamp)
 
 
 class _Archive(NamedTuple):
@@ -142,8 +159,13 @@ class _Archive(NamedTuple):
 
 
 @functools.lru_cache(maxsize=2)
-def _archive(location: str) -> _Archive:
+def _archive(location: str, stamp: str) -> _Archive:
     """One open archive a process: the list of its entries takes longer to read than a thousand pictures."""
+    if _zip_stamp(location) != stamp:
+        raise UserError(
+            f"--source: the zip {without_password(location)!r} was replaced while it was read; expected one that stays as it "
+            "is. Run the same command again once it is complete"
+        )
     try:
         filesystem, path = _filesystem(location)
         opened = zipfile.ZipFile(filesystem.open(path, "rb", block_size=ZIP_BLOCK_BYTES))
@@ -161,6 +183,12 @@ def _archive(location: str) -> _Archive:
     for file in files:
         folders.setdefault(file.name.rpartition("/")[0], []).append(file)
     return _Archive(opened, entries, files, folders)
+
+
+def _zip_stamp(location: str) -> str:
+    filesystem, path = _filesystem(location)
+    found = filesystem.info(path)
+    return f"{found.get('size')} {_stamp(found)}"
 
 
 def _read_entry(opened: zipfile.ZipFile, entry: zipfile.ZipInfo | None, limit_bytes: int) -> bytes | BadPicture:
@@ -251,7 +279,7 @@ class FolderTree:
 
 
 def _filesystem(location: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    filesystem, path = fsspec.core.url_to_fs(location)
+    filesystem, path = fsspec.core.url_to_fs(location, **REMOTE)
     return filesystem, path.rstrip("/")
 
 

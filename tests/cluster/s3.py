@@ -47,7 +47,9 @@ class S3:
         self.port = port
         self.seen: list[Seen] = []
         self.failures: deque[int] = deque()
-        """Statuses that the next requests get instead of an answer; 0 is an answer that is lost after the work was done."""
+        """Statuses that the next requests get instead of an answer."""
+        self.lost_path = ""
+        """The answer to the next put of a path that ends so is lost, after the work was done."""
 
     def bucket(self) -> str:
         """The URI of a new, empty bucket."""
@@ -82,14 +84,14 @@ class Proxy(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Any method."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        status = self.s3.failures.popleft() if self.s3.failures else None
+        status = self.s3.failures.popleft() if self.s3.failures else 0
         if status:
             code = b"SlowDown" if status == 503 else b"ConditionalRequestConflict" if status == 409 else b"InternalError"
             headers, content = [("Content-Type", "application/xml")], UNAVAILABLE % code
         else:
-            lost = status == 0
             status, headers, content = self._passed_on(body)
-            if lost:
+            if self.s3.lost_path and self.command == "PUT" and self.path.endswith(self.s3.lost_path):
+                self.s3.lost_path = ""
                 self.close_connection = True
                 return
         size = 0 if self.command == "HEAD" else len(content)
