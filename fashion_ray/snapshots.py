@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -74,17 +75,22 @@ def publish(store: Store, table: str, name: str, manifest: dict[str, Any], *, ba
     sequence = (base.sequence if base else 0) + 1
     folder = f"snapshots/{name}"
     sealed = {**manifest, "table": table, "snapshot": name, "published_at": now()}
-    entry = {"snapshot": folder, "sequence": sequence, "published_at": sealed["published_at"]}
+    # Its own token tells this commit from a rival's where object storage took it but the answer was lost on its way.
+    entry = {"snapshot": folder, "sequence": sequence, "published_at": sealed["published_at"], "commit": uuid.uuid4().hex}
     taken = store.exists(table, "log", f"{sequence:08d}.json")
     if not taken and not _published_before(store, table, folder, sealed["files"]):
         store.write_json(sealed, table, folder, MANIFEST)
-    if taken or not store.create_bytes(to_json(entry), table, "log", f"{sequence:08d}.json"):
+    if taken or not _committed(store, to_json(entry), table, "log", f"{sequence:08d}.json"):
         raise ConflictError(
             f"{table}: another run published snapshot {sequence} while this one was at work, so this one was not "
             "published; run the same command again to build on the newer one"
         )
     repair_pointer(store, table)
     return Snapshot(table=table, name=name, sequence=sequence, manifest=store.read_json(table, folder, MANIFEST))
+
+
+def _committed(store: Store, entry: bytes, *parts: str) -> bool:
+    return store.create_bytes(entry, *parts) or store.read_bytes(*parts) == entry
 
 
 def _published_before(store: Store, table: str, folder: str, files: list[dict[str, Any]]) -> bool:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
+import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +25,15 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from fashion_ray.config import without_password
 from fashion_ray.errors import UserError
+
+REMOTE = {"use_listings_cache": False, "default_cache_type": "none", "max_concurrency": 1}
+"""How object storage is opened. Other processes write there too, so no listing is kept. The reader of Parquet knows which
+ranges it wants; s3fs would fetch 50 MiB from the start of each. And a whole object is one request, which sees one version."""
+
+CREATE_TRIES = 5
+"""Of a conditional put that met another one in flight (409): the storage asks for another try, and gives no answer yet."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +45,13 @@ class Store:
     @cached_property
     def _opened(self) -> tuple[fsspec.AbstractFileSystem, str]:
         try:
-            filesystem, path = fsspec.core.url_to_fs(self.uri)
+            filesystem, path = fsspec.core.url_to_fs(self.uri, **REMOTE)
+            if not path.strip("/") and "file" not in cast(Any, filesystem.protocol):
+                raise ValueError("it names no bucket")
         except (ImportError, ValueError) as error:
             raise UserError(
-                f"root {self.uri!r}: no file system for it ({error}); expected a path or a URI such as s3://bucket/prefix. "
-                "For object storage install the extra: pip install 'fashion_ray[s3]' or 'fashion_ray[gcs]'"
+                f"root {without_password(self.uri)!r}: no file system for it ({error}); expected a path or a URI such as "
+                "s3://bucket/prefix. For object storage install the extra: pip install 'fashion_ray[s3]' or 'fashion_ray[gcs]'"
             ) from error
         return filesystem, path.rstrip("/")
 
@@ -67,7 +79,7 @@ class Store:
 
     def show(self, *parts: str) -> str:
         """The same path as a user would type it."""
-        return self.path(*parts) if self.is_local else "/".join((self.uri, *parts))
+        return self.path(*parts) if self.is_local else "/".join((self.uri.rstrip("/"), *parts))
 
     def check_writable(self) -> None:
         """Raise UserError unless a file can be created below the root."""
@@ -75,11 +87,11 @@ class Store:
         try:
             self.write_bytes(b"", probe)
             self.filesystem.rm_file(self.path(probe))
-        except OSError as error:
-            reason = error.strerror or str(error)
+        except _storage_errors() as error:
+            reason = without_password(getattr(error, "strerror", None) or str(error))
             raise UserError(
-                f"--root {self.uri}: cannot be written ({reason}); expected a folder or bucket with write access. "
-                "Pass another --root or mend its permissions"
+                f"--root {without_password(self.uri)}: cannot be written ({reason}); expected a folder or bucket with write "
+                "access. Pass another --root or mend its permissions, credentials or endpoint"
             ) from error
 
     def exists(self, *parts: str) -> bool:
@@ -88,11 +100,14 @@ class Store:
 
     def names(self, *parts: str) -> list[str]:
         """The names in a folder, sorted; none if there is no such folder."""
+        folder = self.path(*parts)
         try:
-            listed = self.filesystem.ls(self.path(*parts), detail=False, **({} if self.is_local else {"refresh": True}))
+            listed = self.filesystem.ls(folder, detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in listed)
+        # Consoles mark an empty folder by an object of its own name, which is listed in it.
+        inner = (name.rstrip("/") for name in listed if name.rstrip("/") != folder.rstrip("/"))
+        return sorted(name.rsplit("/", 1)[-1] for name in inner)
 
     def size_bytes(self, *parts: str) -> int | None:
         """The size of a file; none if there is no such file."""
@@ -110,19 +125,21 @@ class Store:
         """Replace a file as a whole."""
         target = self.path(*parts)
         if not self.is_local:
-            self.filesystem.pipe_file(target, content)
+            self.filesystem.pipe_file(target, bytes(content))
             return
         temporary = _temporary_beside(target)
         _write_durably(temporary, content)
         os.replace(temporary, target)
 
     def create_bytes(self, content: bytes, *parts: str) -> bool:
-        """Create a file unless it is there; False if it was. At most one of several rivals gets True."""
+        """Create a file unless it is there; False if it was. At most one of several rivals gets True.
+
+        On object storage False may also mean that this one won, its answer was lost and the client asked again.
+        """
         target = self.path(*parts)
+        if not self.is_local:
+            return _put_if_absent(self.filesystem, target, bytes(content))
         try:
-            if not self.is_local:
-                self.filesystem.pipe_file(target, content, mode="create")
-                return True
             temporary = _temporary_beside(target)
             _write_durably(temporary, content)
             try:
@@ -156,7 +173,7 @@ class Store:
     def read_rows(self, *parts: str, columns: list[str], rows: Sequence[int]) -> pa.Table:
         """Some rows of a Parquet file, by their ascending numbers; only the row groups that hold them are read."""
         with self.arrow_filesystem().open_input_file(self.path(*parts)) as opened:
-            file = pq.ParquetFile(opened)
+            file = pq.ParquetFile(opened, pre_buffer=True)  # neighbouring columns come in one request
             sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
             ends = np.cumsum(sizes)
             wanted = np.asarray(rows, dtype=np.int64)
@@ -187,13 +204,37 @@ class Store:
     def remove(self, *parts: str) -> None:
         """Remove a file or a folder; nothing happens if it is not there."""
         assert parts, "the root itself is never removed"
-        if self.exists(*parts):
+        with suppress(FileNotFoundError):  # or another process was faster
             self.filesystem.rm(self.path(*parts), recursive=True)
 
 
 def to_json(content: dict[str, Any]) -> bytes:
     """JSON that people can read and that is the same for the same content."""
     return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _put_if_absent(filesystem: fsspec.AbstractFileSystem, target: str, content: bytes) -> bool:
+    """A conditional put (If-None-Match: *); whether it was this one that created the object."""
+    for tries_left in reversed(range(CREATE_TRIES)):
+        try:
+            filesystem.pipe_file(target, content, mode="create")
+            return True
+        except FileExistsError:
+            return False
+        except OSError as error:
+            code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+            if code in ("PreconditionFailed", "412"):  # s3fs knows it only where the server names the condition, as AWS does
+                return False
+            if code not in ("ConditionalRequestConflict", "409") or not tries_left:
+                raise
+            time.sleep(0.1 * (CREATE_TRIES - tries_left))
+    raise AssertionError("the last try returns or raises")
+
+
+def _storage_errors() -> tuple[type[Exception], ...]:
+    """OSError, and what S3's client raises where no request was answered (no credentials, no such host)."""
+    client = sys.modules.get("botocore.exceptions")
+    return (OSError, client.BotoCoreError) if client is not None else (OSError,)
 
 
 def _temporary_beside(target: str) -> str:

@@ -20,7 +20,7 @@ from typing import IO, cast
 import pyarrow as pa
 from PIL import Image
 
-from fashion_ray.catalog import feed_rows, schema, trees
+from fashion_ray.catalog import feed_rows, schema, trees, zips
 from fashion_ray.catalog.pictures import BadPicture
 from fashion_ray.catalog.trees import Tree
 from fashion_ray.errors import UserError
@@ -37,7 +37,7 @@ IMAGES_MAGIC, LABELS_MAGIC = 0x803, 0x801
 MOST_PICTURES = 5_000_000
 LONGEST_SIDE = 1024
 
-DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, *trees.UNREADABLE)
+DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, *zips.UNREADABLE)
 """What a stream raises where it is cut or damaged; OSError also when the storage fails, and then it has an errno."""
 
 

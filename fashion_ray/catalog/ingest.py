@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fashion_ray import snapshots
-from fashion_ray.catalog import corrections, earlier, labels, reassign, schema, splits, trees
+from fashion_ray.catalog import corrections, earlier, labels, reassign, schema, splits, zips
 from fashion_ray.catalog.assembling import READY, Piece, assemble, plan_runs
 from fashion_ray.catalog.books import balance, quarantine_table, same_quarantine
 from fashion_ray.catalog.earlier import Earlier
@@ -103,7 +103,7 @@ def _build(
     if not plan.portions and not request.delta:
         raise UserError(f"--source: {source.name} has no pictures ({plan.rows} rows); expected some beside or in its rows")
     log.info("%s: %d rows, %d pictures, in %d portions", source.name, plan.rows, plan.pictures, len(plan.portions))
-    trees.forget()
+    zips.forget()
     staging = f"catalog/staging/{name}"
     found = _inspect_all(source, store, plan, before, staging, each)
     coming = merge(found, before.facts, plan.relabelled, plan.withdrawn, delta=request.delta)

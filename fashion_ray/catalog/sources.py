@@ -18,7 +18,8 @@ from fashion_ray.catalog import class_folders, idx, published, schema, styles, t
 from fashion_ray.catalog.demo import DemoFeed
 from fashion_ray.catalog.pictures import BadPicture
 from fashion_ray.catalog.trees import PICTURE_SUFFIXES as PICTURE_SUFFIXES
-from fashion_ray.catalog.trees import FolderTree, Tree, ZipTree
+from fashion_ray.catalog.trees import FolderTree, Tree
+from fashion_ray.catalog.zips import ZipTree
 from fashion_ray.config import absolute, without_password
 from fashion_ray.errors import UserError
 

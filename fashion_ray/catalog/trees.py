@@ -10,10 +10,6 @@ import functools
 import hashlib
 import os
 import re
-import stat
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,11 +24,9 @@ from fashion_ray.errors import UserError
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
-UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
-"""What a damaged entry of a zip raises; OSError also when the storage fails, and then it has an errno."""
-
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""bzip2 and LZMA are refused: a few bytes of theirs can ask for gigabytes, and Python's reader sets no limit."""
+REMOTE = {"use_listings_cache": False, "max_concurrency": 1}
+"""How object storage is opened: feeds are replaced by other processes, so no listing is kept, and a whole object is one
+request, which sees one version (ranges of an open file are asked for by its ETag)."""
 
 REMOTE_READERS = 32
 """Objects that are fetched at once from object storage, where each takes tens of milliseconds, mostly of waiting."""
@@ -112,155 +106,6 @@ def read_whole(tree: Tree, name: str, *, limit_bytes: int) -> bytes:
     return content
 
 
-# Zips.
-
-
-@dataclass(frozen=True)
-class ZipTree:
-    """A zip, read in place."""
-
-    location: str
-
-    @property
-    def name(self) -> str:
-        return without_password(self.location)
-
-    def files(self) -> list[File]:
-        return _archive(self.location).files
-
-    def files_in(self, folder: str) -> list[File]:
-        return _archive(self.location).folders.get(folder, [])
-
-    def read(self, names: Sequence[str], *, limit_bytes: int) -> Iterator[bytes | BadPicture]:
-        for name in names:
-            place = PLACE.match(name)
-            if place is None:
-                archive = _archive(self.location)
-                yield _read_entry(archive.opened, archive.entries.get(name), limit_bytes)
-            else:
-                offset, packed, size, method = (int(number) for number in place.groups()[:4])
-                yield _read_at(_handle(self.location), offset, packed, size, method, int(place[5], 16), limit_bytes)
-
-    def open(self, name: str) -> IO[bytes]:
-        archive = _archive(self.location)
-        entry = archive.entries[name]
-        refusal = _refusal(entry)
-        if refusal:
-            raise UserError(f"--source: {name} in the zip {self.name!r} cannot be read: {refusal}")
-        try:
-            return archive.opened.open(entry)
-        except UNREADABLE as error:
-            _raise_if_storage(error)
-            raise UserError(f"--source: {name} in the zip {self.name!r} is damaged ({error}); pass a whole one") from error
-
-
-class _Archive(NamedTuple):
-    """An open zip and its index; where a name is there twice, the first entry is the one that is read."""
-
-    opened: zipfile.ZipFile
-    entries: dict[str, zipfile.ZipInfo]
-    files: list[File]
-    folders: dict[str, list[File]]
-
-
-@functools.lru_cache(maxsize=2)
-def _archive(location: str) -> _Archive:
-    """One open archive a process: the list of its entries takes longer to read than a thousand pictures."""
-    try:
-        filesystem, path = _filesystem(location)
-        opened = zipfile.ZipFile(filesystem.open(path, "rb", block_size=ZIP_BLOCK_BYTES))
-    except (zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise UserError(f"--source: {without_password(location)!r} is not a zip, or a damaged one ({error})") from error
-    entries: dict[str, zipfile.ZipInfo] = {}
-    files = []
-    for entry in opened.infolist():
-        name = entry.filename.replace("\\", "/")  # as some Windows tools write it
-        if not entry.is_dir() and not name.endswith("/") and not _is_clutter(name):
-            entries.setdefault(name, entry)
-            files.append(File(name, entry.file_size, f"{entry.CRC:08x}", _place(entry)))
-    files.sort(key=lambda file: file.name)
-    folders: dict[str, list[File]] = {}
-    for file in files:
-        folders.setdefault(file.name.rpartition("/")[0], []).append(file)
-    return _Archive(opened, entries, files, folders)
-
-
-def forget() -> None:
-    """Close what is open and drop the indexes of zips, which are large where zips are."""
-    _archive.cache_clear()
-    _handle.cache_clear()
-
-
-@functools.lru_cache(maxsize=2)
-def _handle(location: str) -> IO[bytes]:
-    filesystem, path = _filesystem(location)
-    opened: IO[bytes] = filesystem.open(path, "rb", block_size=ZIP_BLOCK_BYTES)
-    return opened
-
-
-def _place(entry: zipfile.ZipInfo) -> str:
-    """Where an entry lies; empty for what is not even tried."""
-    if _refusal(entry) or entry.flag_bits & 1:
-        return ""
-    return f"@{entry.header_offset}+{entry.compress_size}+{entry.file_size}+{entry.compress_type}+{entry.CRC:08x}:"
-
-
-def _read_at(
-    opened: IO[bytes], offset: int, packed: int, size: int, method: int, crc: int, limit_bytes: int
-) -> bytes | BadPicture:
-    """An entry by its place (APPNOTE.TXT of the zip format, 4.3.7: a header of 30 bytes, name, extra field, content)."""
-    if max(size, packed) > limit_bytes:
-        return BadPicture("too_large", f"{max(size, packed)} bytes, at most {limit_bytes}")
-    try:
-        opened.seek(offset)
-        header = opened.read(30)
-        if header[:4] != b"PK\x03\x04" or len(header) < 30:
-            return BadPicture("truncated", "in the zip: no entry where its index says")
-        opened.seek(offset + 30 + sum(struct.unpack("<HH", header[26:])))
-        content = opened.read(packed)
-        if method == zipfile.ZIP_DEFLATED:
-            content = zlib.decompressobj(-15).decompress(content, size + 1)  # no more than that, whatever the index promised
-    except UNREADABLE as error:
-        _raise_if_storage(error)
-        return BadPicture("truncated", f"in the zip: {error}")
-    if len(content) != size or zlib.crc32(content) != crc:
-        return BadPicture("truncated", "in the zip: its bytes are not those that its index has the checksum of")
-    return content
-
-
-def _read_entry(opened: zipfile.ZipFile, entry: zipfile.ZipInfo | None, limit_bytes: int) -> bytes | BadPicture:
-    if entry is None:
-        return BadPicture("not_an_image", "gone from the zip since it was listed")
-    if entry.file_size > limit_bytes:
-        return BadPicture("too_large", f"{entry.file_size} bytes, at most {limit_bytes}")
-    refusal = _refusal(entry)
-    if refusal:
-        return BadPicture("not_an_image", refusal)
-    try:
-        with opened.open(entry) as stream:
-            return stream.read(entry.file_size + 1)  # no more than that, whatever the header promised
-    except UNREADABLE as error:
-        _raise_if_storage(error)
-        return BadPicture("truncated", f"in the zip: {error}")
-
-
-def _refusal(entry: zipfile.ZipInfo) -> str:
-    """Why an entry is not even tried; empty if it is."""
-    if stat.S_ISLNK(entry.external_attr >> 16):
-        return "a link inside a zip"
-    if entry.compress_type not in METHODS:
-        return f"compressed by method {entry.compress_type}, expected stored or deflated"
-    return ""
-
-
-def _raise_if_storage(error: BaseException) -> None:
-    if isinstance(error, OSError) and error.errno is not None:
-        raise error  # the storage failed, not the file
-
-
-# Folders.
-
-
 @dataclass(frozen=True)
 class FolderTree:
     """A folder or a prefix of object storage; with `only`, the one file of that name.
@@ -279,14 +124,14 @@ class FolderTree:
         return self._files
 
     def files_in(self, folder: str) -> list[File]:
-        filesystem, path = _filesystem(self.location)
+        filesystem, path = filesystem_of(self.location)
         target = f"{path}/{folder}".rstrip("/")
         if isinstance(filesystem, LocalFileSystem):
             return sorted(_local_files(target, f"{folder}/" if folder else "", deep=False))
         return _remote_files(filesystem.ls(target, detail=True), path)
 
     def read(self, names: Sequence[str], *, limit_bytes: int) -> Iterator[bytes | BadPicture]:
-        filesystem, path = _filesystem(self.location)
+        filesystem, path = filesystem_of(self.location)
         read_one = functools.partial(_read_file, filesystem, limit_bytes=limit_bytes)
         paths = [f"{path}/{name}" for name in names]
         if isinstance(filesystem, LocalFileSystem) or len(paths) == 1:
@@ -297,13 +142,13 @@ class FolderTree:
                 yield from pool.map(read_one, paths[start : start + REMOTE_READERS])
 
     def open(self, name: str) -> IO[bytes]:
-        filesystem, path = _filesystem(self.location)
+        filesystem, path = filesystem_of(self.location)
         opened: IO[bytes] = filesystem.open(f"{path}/{name}", "rb", block_size=FILE_BLOCK_BYTES)
         return opened
 
     @functools.cached_property
     def _files(self) -> list[File]:
-        filesystem, path = _filesystem(self.location)
+        filesystem, path = filesystem_of(self.location)
         if self.only:
             return _remote_files([filesystem.info(f"{path}/{self.only}")], path)
         if isinstance(filesystem, LocalFileSystem):
@@ -315,8 +160,8 @@ class FolderTree:
         return FolderTree, (self.location, self.only)
 
 
-def _filesystem(location: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    filesystem, path = fsspec.core.url_to_fs(location)
+def filesystem_of(location: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    filesystem, path = fsspec.core.url_to_fs(location, **REMOTE)
     return filesystem, path.rstrip("/")
 
 
@@ -331,9 +176,9 @@ def _local_files(folder: str, prefix: str, *, deep: bool, above: frozenset[tuple
         for entry in entries:
             name = f"{prefix}{_as_text(entry.name)}"
             if entry.is_dir():
-                if deep and not _is_clutter(f"{name}/"):
+                if deep and not is_clutter(f"{name}/"):
                     yield from _local_files(entry.path, f"{name}/", deep=True, above=above)
-            elif not _is_clutter(name):
+            elif not is_clutter(name):
                 # A link to nothing is listed too: what names no picture is quarantined when it is read.
                 found = entry.stat(follow_symlinks=os.path.exists(entry.path) if entry.is_symlink() else True)
                 yield File(name, found.st_size, str(found.st_mtime))
@@ -343,8 +188,8 @@ def _remote_files(entries: Iterable[dict[str, Any]], path: str) -> list[File]:
     found = []
     for entry in entries:
         name = _as_text(str(entry["name"])[len(path) :].lstrip("/"))
-        if entry["type"] != "directory" and name and not _is_clutter(name):
-            found.append(File(name, entry.get("size") or 0, _stamp(entry)))
+        if entry["type"] != "directory" and name and not is_clutter(name):
+            found.append(File(name, entry.get("size") or 0, stamp_of(entry)))
     return sorted(found)
 
 
@@ -361,7 +206,7 @@ def _read_file(filesystem: fsspec.AbstractFileSystem, path: str, *, limit_bytes:
         return BadPicture("not_an_image", "gone since it was listed")
 
 
-def _stamp(entry: dict[str, Any]) -> str:
+def stamp_of(entry: dict[str, Any]) -> str:
     """Whatever a file system has that changes with a file's content."""
     keys = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created")
     return next((str(entry[key]) for key in keys if entry.get(key)), "")
@@ -372,5 +217,5 @@ def _as_text(name: str) -> str:
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _is_clutter(name: str) -> bool:
+def is_clutter(name: str) -> bool:
     return "__MACOSX/" in name or name.startswith("._") or "/._" in name

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
-from fashion_ray.catalog import schema, trees
+from fashion_ray.catalog import schema, zips
 from fashion_ray.catalog.pictures import BadPicture
 from fashion_ray.catalog.sources import Source, open_source, product_id_of
 
@@ -37,7 +37,7 @@ def zip_of(path: Path, files: Files, compression: int = zipfile.ZIP_STORED) -> s
     with zipfile.ZipFile(path, "w", compression=compression) as archive:
         for name, content in files.items():
             archive.writestr(zipfile.ZipInfo(name), content, compress_type=compression)
-    trees._archive.cache_clear()
+    zips.forget()
     return str(path)
 
 
@@ -118,5 +118,5 @@ def opened(make: Maker, path: Path, files: Files, label_column: str = "articleTy
 def no_open_archives() -> Iterator[None]:
     """An archive that a test opened is closed with it; objects in memory are forgotten."""
     yield
-    trees._archive.cache_clear()
+    zips.forget()
     fsspec.filesystem("memory").store.clear()

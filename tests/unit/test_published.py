@@ -12,6 +12,7 @@ from fashion_ray.catalog import published
 from fashion_ray.catalog.published import PublishedSource
 from fashion_ray.catalog.schema import FEED_COLUMNS
 from fashion_ray.catalog.trees import shown
+from fashion_ray.catalog.zips import ZipTree
 from fashion_ray.errors import UserError
 from tests.unit.feeds import (
     Files,
@@ -105,7 +106,7 @@ def test_a_picture_that_a_zip_holds_twice_is_listed_twice_and_the_first_is_read(
     with zipfile.ZipFile(location, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr("images/1.jpg", b"another")
         archive.writestr("styles.csv", styles_of("9"))
-    source = published.recognise(published.trees.ZipTree(location))
+    source = published.recognise(ZipTree(location))
     assert source is not None
     assert list(map(shown, source.pictures()["locator"].to_pylist())) == ["images/1.jpg", *PICTURES]
     assert contents_of(source)["1"] == PICTURES["images/1.jpg"]

@@ -13,9 +13,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from fashion_ray.catalog import trees
+from fashion_ray.catalog import trees, zips
 from fashion_ray.catalog.pictures import BadPicture
-from fashion_ray.catalog.trees import FolderTree, Tree, ZipTree
+from fashion_ray.catalog.trees import FolderTree, Tree
+from fashion_ray.catalog.zips import ZipTree
 from fashion_ray.errors import UserError
 from tests.unit.feeds import Files, Maker, bad, bucket_of, folder_of, kinds, no_open_archives, zip_of
 
@@ -295,16 +296,12 @@ def test_the_name_of_a_tree_holds_no_password(kind: type[ZipTree] | type[FolderT
 @pytest.mark.parametrize("maker", [zip_of, folder_of])
 def test_a_locator_finds_what_its_name_finds_and_in_a_zip_without_the_index(maker: Maker, tmp_path: Path) -> None:
     files = {f"images/{number}.jpg": bytes([number]) * (number * 50) for number in range(1, 9)}
-    tree = (
-        trees.ZipTree(maker(tmp_path / "feed.zip", files))
-        if maker is zip_of
-        else trees.FolderTree(maker(tmp_path / "f", files))
-    )
+    tree = ZipTree(maker(tmp_path / "feed.zip", files)) if maker is zip_of else trees.FolderTree(maker(tmp_path / "f", files))
     found = tree.files()
     assert [trees.shown(file.locator) for file in found] == sorted(files)
-    trees.forget()
+    zips.forget()
     assert list(tree.read([file.locator for file in found], limit_bytes=10**6)) == [files[file.name] for file in found]
-    assert maker is folder_of or trees._archive.cache_info().currsize == 0
+    assert maker is folder_of or zips._archive.cache_info().currsize == 0
     (large,) = tree.read([found[-1].locator], limit_bytes=10)
     assert isinstance(large, BadPicture) and large.reason == "too_large"
 
@@ -313,6 +310,6 @@ def test_a_locator_finds_what_its_name_finds_and_in_a_zip_without_the_index(make
     "place", ["@7+50+50+0+00000000:", "@0+50+50+0+00000000:", "@0+50+9999+8+12345678:", "@999999+50+50+0+00000000:"]
 )
 def test_a_place_that_lies_is_a_damaged_picture(place: str, tmp_path: Path) -> None:
-    tree = trees.ZipTree(zip_of(tmp_path / "feed.zip", {"images/1.jpg": b"x" * 50}))
+    tree = ZipTree(zip_of(tmp_path / "feed.zip", {"images/1.jpg": b"x" * 50}))
     (content,) = tree.read([f"{place}images/1.jpg"], limit_bytes=10**6)
     assert isinstance(content, BadPicture) and content.reason == "truncated"
