@@ -58,7 +58,8 @@ def quarantine_table(
     A picture with the bytes that were quarantined before keeps its row; with other bytes it has one attempt more. After a
     delta, what was quarantined before stays unless the feed speaks of the product.
     """
-    old = {row["product_id"]: row for row in before.filter(pc.is_valid(before["product_id"])).to_pylist()}
+    earlier_rows = before.filter(pc.is_valid(before["product_id"])).to_pylist()
+    old = {row["product_id"]: row for row in sorted(earlier_rows, key=lambda row: row["image_sha256"] is not None)}
     rows = [{**row, "run_id": run_id} for row in now]
     unusable = found.filter(pc.is_valid(found["reason"]))
     for row in unusable.select(["product_id", "reason", "detail", "image_sha256", "again"]).to_pylist():
@@ -75,7 +76,7 @@ def quarantine_table(
     if delta:
         spoken_of = {*found["product_id"].to_pylist(), *plan.relabelled["product_id"].to_pylist(), *plan.withdrawn}
         spoken_of |= {row["product_id"] for row in rows}
-        rows += [row for product_id, row in old.items() if product_id not in spoken_of]
+        rows += [row for row in earlier_rows if row["product_id"] not in spoken_of]
     return pa.Table.from_pylist(rows, schema=schema.QUARANTINE)
 
 

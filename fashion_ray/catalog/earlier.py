@@ -40,7 +40,11 @@ class Earlier:
 
 
 def load(store: Store, snapshot: Snapshot | None) -> Earlier:
-    """Everything but the pictures. Raises FileNotFoundError if a file of a published catalog is gone."""
+    """Everything but the pictures, also of a catalog of the first layout, whose manifest has no layout_version: it had
+    neither remembered sides nor corrections, and no hashes in its quarantine.
+
+    Raises FileNotFoundError if a file of a published catalog is gone.
+    """
     if snapshot is None:
         return Earlier(
             facts=MERGED.empty_table(), known=schema.KNOWN.empty_table(), quarantine=schema.QUARANTINE.empty_table(),
@@ -54,12 +58,17 @@ def load(store: Store, snapshot: Snapshot | None) -> Earlier:
         table = table.append_column("piece", pa.array([number] * table.num_rows, type=pa.int32()))
         tables.append(table.append_column("position", pa.array(np.arange(table.num_rows, dtype=np.int32))))
     catalog = pa.concat_tables(tables)
-    remembered = store.read_table(snapshot.folder, REMEMBERED)
+    first_layout = "layout_version" not in snapshot.manifest
+    remembered = schema.KNOWN.empty_table() if first_layout else store.read_table(snapshot.folder, REMEMBERED)
+    corrections = CORRECTIONS.empty_table() if first_layout else store.read_table(snapshot.folder, CORRECTED)
+    quarantine = store.read_table(str(snapshot.manifest["quarantine"]))
+    if first_layout:
+        quarantine = pa.concat_tables([schema.QUARANTINE.empty_table(), quarantine], promote_options="default")
     return Earlier(
         facts=schema.cast(catalog, MERGED),
         known=_known(catalog, remembered),
-        quarantine=store.read_table(str(snapshot.manifest["quarantine"])),
-        corrections=store.read_table(snapshot.folder, CORRECTED),
+        quarantine=quarantine,
+        corrections=corrections,
         pieces=[Piece(snapshot.folder, file) for file in files],
         decoded_alike=snapshot.manifest.get("decoder_version") == DECODER_VERSION,
     )

@@ -92,12 +92,12 @@ class IdxSource:
 
     def _rows_of(self, images: str, labels: str) -> pa.Table:
         with self._open(images) as stream:
-            count = self._image_header(stream, images)[0]
+            count, height, width = self._image_header(stream, images)
         promised, codes = self._labels(labels) if labels else (0, b"")
         part = images.rpartition("/")[2].partition("-")[0]
         rows = []
         for number in range(max(count, promised)):
-            place = {"source_row": number + 1, "locator": f"{images}#{number}"}
+            place = {"source_row": number + 1, "locator": f"{images}#{number}", "size_bytes": height * width}
             product_id = f"{part}-{number:05d}"
             if number < len(codes) and codes[number] < len(CLASSES):
                 rows.append({"product_id": product_id, self.label_column: CLASSES[codes[number]], "withdrawn": False, **place})

@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 LAYOUT_VERSION = "2"
 """Goes into the snapshot's name: raise it when the same feed gives another catalog."""
 
+SHOWN_LABELS = 20
+"""Of labels that only corrections have, as many are named in the log."""
+
 ROW_TASKS = 64
 """Into at most so many tasks are a feed's row files dealt out."""
 
@@ -158,11 +161,14 @@ def _corrected(
             "corrections: %d read, %d not filled in, %d superseded by a later line, %d unusable",
             file.table.num_rows, file.unfilled, file.superseded, len(file.bad),
         )  # fmt: skip
-    for new in corrections.new_labels(coming, every):
+    strange = corrections.new_labels(coming, every)
+    for new in strange[:SHOWN_LABELS]:
         hint = f"; did you mean {new.nearest!r}?" if new.nearest else ""
         log.warning(
             "corrections: %s %r is no label of the feed (%d corrections)%s", new.target, new.label, new.corrections, hint
         )
+    if len(strange) > SHOWN_LABELS:
+        log.warning("corrections: %d more labels that are none of the feed", len(strange) - SHOWN_LABELS)
     unknown = corrections.unknown_products(coming, every, seen_at)
     return corrections.apply_corrections(coming, every)[0], every, [*refused, *unknown]
 

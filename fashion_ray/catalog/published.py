@@ -103,8 +103,11 @@ class PublishedSource:
 
 
 def recognise(tree: Tree) -> PublishedSource | None:
-    """The published feed in a tree, nearest to its top; none if there is none. Raises UserError if there are two."""
-    folders = set(_feed_folders(file.name for file in tree.files()))
+    """The published feed in a tree, nearest to its top; none if there is none. Raises UserError if there are two.
+
+    Where nothing has rows, a withdrawn.csv is a feed, unless there are pictures or tables that are not its own.
+    """
+    folders = set(_feed_folders(file.name for file in tree.files())) or set(_withdrawals(tree))
     if not folders:
         return None
     nearest = min(folder.count("/") for folder in folders)
@@ -118,10 +121,21 @@ def recognise(tree: Tree) -> PublishedSource | None:
 
 def _feed_folders(names: Iterable[str]) -> Iterator[str]:
     for name in names:
-        if name.rpartition("/")[2] == "styles.csv":
+        if _last(name) == "styles.csv":
             yield name.removesuffix("styles.csv")
         elif _is_product(name):
             yield name.rpartition("/")[0].removesuffix("styles")
+
+
+def _withdrawals(tree: Tree) -> Iterator[str]:
+    for folder in (file.name.removesuffix("withdrawn.csv") for file in tree.files() if _last(file.name) == "withdrawn.csv"):
+        content = [file.name for file in tree.files() if trees.is_picture(file.name) or file.name.endswith(".parquet")]
+        if all(name.startswith(f"{folder}images/") for name in content):
+            yield folder
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _is_product(name: str) -> bool:
@@ -150,4 +164,4 @@ def product_row(content: bytes | BadPicture, product_id: str) -> dict[str, objec
 
 
 def _stem(name: str) -> str:
-    return name.rpartition("/")[2].removesuffix(".json")
+    return _last(name).removesuffix(".json")

@@ -35,6 +35,11 @@ def requested(options: IngestOptions, store: Store) -> Request:
     """The request of a command line. Raises UserError if it is not clear, or a file cannot be read."""
     base = snapshots.current(store, "catalog")
     corrected = _content(options.labels) if options.labels is not None else None
+    if base is None and (options.delta or (options.source is None and options.labels is not None)):
+        given = "--delta" if options.delta else "--labels"
+        raise UserError(
+            f"{given}: there is no catalog below {store.uri!r} yet; expected one to add to. Ingest a full feed first"
+        )
     if options.source is not None:
         source = open_source(options.source, seed=options.seed, products=options.products, label_column=options.label_column)
         return Request(source=source, delta=options.delta, corrected=corrected)

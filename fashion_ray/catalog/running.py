@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import ray.data
-from ray.exceptions import RayError
 
 from fashion_ray.catalog.tasks import Task
 from fashion_ray.errors import UserError
+
+USER_ERROR = "user_error"
 
 
 def on_cluster(task: Task, tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
     """On Ray Data, a task a table; a `tasks.Each`. Raises the UserError of a task as such."""
     if not tables:
         return
-    work = ray.data.from_arrow(list(tables)).map_batches(task, batch_size=None, batch_format="pyarrow")
+    told = functools.partial(attempt, task=task)
+    work = ray.data.from_arrow(list(tables)).map_batches(told, batch_size=None, batch_format="pyarrow")
+    for table in work.iter_batches(batch_size=None, batch_format="pyarrow"):
+        if table.column_names == [USER_ERROR]:
+            raise UserError(table[USER_ERROR][0].as_py())
+        yield table
+
+
+def attempt(table: pa.Table, *, task: Task) -> pa.Table:
+    """The task's result (on a worker), or its UserError as a table: what Ray Data raises has lost the error's causes."""
     try:
-        yield from work.iter_batches(batch_size=None, batch_format="pyarrow")
-    except RayError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, UserError):
-            cause = cause.__cause__
-        if cause is None:
-            raise
-        raise UserError(str(cause)) from error
+        return task(table)
+    except UserError as error:
+        return pa.table({USER_ERROR: [str(error)]})

@@ -84,14 +84,14 @@ class TableSource:
             read = parquet.read_row_group(group, columns=[*columns, *(["withdrawn"] if withdrawals else [])], use_threads=False)
             values = {columns[column]: _values(read[column], classes.get(column)) for column in columns}
             leaving = read["withdrawn"].to_pylist() if withdrawals else [False] * count
+            size_bytes = _picture_bytes(parquet, group) if pictured else None
             rows = []
             for number in range(count):
                 cells = {"product_id": f"{stem}-{before + number:07d}"} | {
                     key: column[number] for key, column in values.items()
                 }
-                rows.append(
-                    _row(cells, leaving[number] is True, f"{name}#{group}#{number}" if pictured else None, before + number)
-                )
+                locator = f"{name}#{group}#{number}" if pictured else None
+                rows.append(_row(cells, leaving[number] is True, locator, size_bytes, before + number))
             before += count
             yield feed_rows.table(rows)
 
@@ -138,13 +138,13 @@ def _tables(tree: Tree) -> list[File]:
     return [file for file in tree.files() if file.name.lower().endswith(".parquet")]
 
 
-def _row(cells: dict[str, object], leaves: bool, locator: str | None, number: int) -> dict[str, object]:
+def _row(cells: dict[str, object], leaves: bool, locator: str | None, size_bytes: int | None, number: int) -> dict[str, object]:
     if leaves:
         return feed_rows.row({"product_id": cells["product_id"]}, source_row=number + 1, withdrawn=True)
     if locator is None:
         detail = "a table without the column `image`, and the row is no withdrawal"
         return feed_rows.refused("no_picture", detail, cells["product_id"], source_row=number + 1)
-    return feed_rows.row(cells, source_row=number + 1, locator=locator)
+    return feed_rows.row(cells, source_row=number + 1, locator=locator, size_bytes=size_bytes)
 
 
 def _place(locator: str) -> tuple[str, int, int]:
@@ -167,15 +167,13 @@ def _runs(places: Iterable[tuple[str, int, int]]) -> Iterator[tuple[int, list[in
 
 def _read_group(parquet: pq.ParquetFile, group: int, rows: Sequence[int]) -> Iterator[bytes | BadPicture]:
     """The pictures of some rows of one row group, in ascending order."""
-    is_struct = pa.types.is_struct(parquet.schema_arrow.field("image").type)
-    column = "image.bytes" if is_struct else "image"
+    column = _picture_column(parquet)
+    together = max(1, min(MOST_BATCH_ROWS, BATCH_BYTES // max(1, _picture_bytes(parquet, group))))
     waiting = iter([*rows, -1])
     row, start = next(waiting), 0
-    for batch in parquet.iter_batches(
-        _batch_rows(parquet, group, column), row_groups=[group], columns=[column], use_threads=False
-    ):
+    for batch in parquet.iter_batches(together, row_groups=[group], columns=[column], use_threads=False):
         image = batch.column(0)
-        contents = pc.struct_field(image, "bytes") if is_struct else image
+        contents = pc.struct_field(image, "bytes") if pa.types.is_struct(image.type) else image
         while start <= row < start + batch.num_rows:
             yield _content(contents[row - start])
             row = next(waiting)
@@ -193,13 +191,17 @@ def _content(value: pa.Scalar) -> bytes | BadPicture:
     return bytes(value.as_py())
 
 
-def _batch_rows(parquet: pq.ParquetFile, group: int, column: str) -> int:
-    """How many rows of a group to have in memory at once, by the average size of its pictures."""
-    found = parquet.metadata.row_group(group)
+def _picture_column(parquet: pq.ParquetFile) -> str:
+    return "image.bytes" if pa.types.is_struct(parquet.schema_arrow.field("image").type) else "image"
+
+
+def _picture_bytes(parquet: pq.ParquetFile, group: int) -> int:
+    """The average size of a group's pictures: theirs is all that is known without reading them."""
+    found, column = parquet.metadata.row_group(group), _picture_column(parquet)
     chunks = (found.column(number) for number in range(found.num_columns))
     size_bytes: int = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema == column)
     rows: int = found.num_rows
-    return max(1, min(MOST_BATCH_ROWS, BATCH_BYTES * rows // max(1, size_bytes)))
+    return size_bytes // max(1, rows)
 
 
 def _check_image(found: pa.DataType, where: str) -> None:

@@ -10,6 +10,8 @@ import ray
 
 from fashion_ray import cluster, snapshots, tracking
 from fashion_ray.catalog.ingest import ingest
+from fashion_ray.catalog.request import Request
+from fashion_ray.catalog.running import on_cluster
 from fashion_ray.catalog.sources import DemoSource
 from fashion_ray.cluster import Resources
 from fashion_ray.models.engines import EngineChoice
@@ -36,7 +38,7 @@ def resources() -> Iterator[Resources]:
 def store(resources: Resources, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A root with the demo catalog in it."""
     store = Store(str(tmp_path_factory.mktemp("root")))
-    ingest(DemoSource(seed=1, products=PRODUCTS), store, run_id="test")
+    ingest(Request(source=DemoSource(seed=1, products=PRODUCTS)), store, run_id="test", each=on_cluster)
     return store
 
 

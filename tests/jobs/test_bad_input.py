@@ -10,9 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from fashion_ray import cli
+from fashion_ray import cli, snapshots
+from fashion_ray.storage import Store
 from tests.jobs.conftest import PROJECT, Run, environment
 
 
@@ -31,23 +34,41 @@ def feeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text.zip").write_text("this is no zip")
     with zipfile.ZipFile(folder / "without-styles.zip", "w") as archive:
         archive.writestr("images/1.jpg", b"")
-    with zipfile.ZipFile(folder / "empty.zip", "w") as archive:
-        archive.writestr(
-            "styles.csv", "id,gender,masterCategory,subCategory,articleType,baseColour,season,year,usage,productDisplayName\n"
-        )
+    (folder / "folder").mkdir()
+    (folder / "folder" / "readme.txt").write_text("no feed")
     with zipfile.ZipFile(folder / "other-columns.zip", "w") as archive:
         archive.writestr("styles.csv", "sku,title\n1,shoe\n")
-    (folder / "folder").mkdir()
+    (folder / "tables").mkdir()
+    for name in "ab":
+        pq.write_table(pa.table({"id": [name], "image": [b""]}), folder / "tables" / f"{name}.parquet")
+    (folder / "tables" / "b.parquet").write_bytes((folder / "tables" / "a.parquet").read_bytes()[:-30])
     return folder
 
 
 CASES = {
     "missing source": ("ingest", ["--source", "{feeds}/nothing.zip"], ["nothing.zip", "expected"]),
     "no zip": ("ingest", ["--source", "{feeds}/text.zip"], ["text.zip", "is not a zip"]),
-    "zip without styles.csv": ("ingest", ["--source", "{feeds}/without-styles.zip"], ["without-styles.zip", "no styles.csv"]),
-    "folder without styles.csv": ("ingest", ["--source", "{feeds}/folder"], ["folder", "no styles.csv"]),
-    "empty catalog": ("ingest", ["--source", "{feeds}/empty.zip"], ["empty.zip", "has no pictures"]),
+    "zip without styles.csv": (
+        "ingest",
+        ["--source", "{feeds}/without-styles.zip"],
+        ["without-styles.zip", "images/1.jpg", "styles.csv"],
+    ),
+    "folder without styles.csv": ("ingest", ["--source", "{feeds}/folder"], ["folder", "readme.txt", "styles.csv"]),
     "other columns": ("ingest", ["--source", "{feeds}/other-columns.zip"], ["sku,title", "articleType"]),
+    "damaged table among several": ("ingest", ["--source", "{feeds}/tables"], ["b.parquet", "damaged"]),
+    "delta without a feed": ("ingest", ["--delta"], ["--delta", "--source"]),
+    "delta onto nothing": ("ingest", ["--source", "demo", "--delta"], ["--delta", "no catalog", "full feed"]),
+    "missing corrections": (
+        "ingest",
+        ["--labels", "{feeds}/nothing.csv"],
+        ["--labels", "nothing.csv", "product_id,target,label"],
+    ),
+    "corrections onto nothing": ("ingest", ["--labels", "{feeds}/text.zip"], ["--labels", "no catalog", "full feed"]),
+    "unknown label column": (
+        "ingest",
+        ["--source", "demo", "--label-column", "colour"],
+        ["--label-column", "colour", "baseColour"],
+    ),
     "unknown option": ("ingest", ["--sorce", "x"], ["--sorce", "--help"]),
     "unknown backbone": ("train", ["--backbone", "efficientnet_lite9"], ["--backbone", "efficientnet_lite0", "did you mean"]),
     "unknown target": ("train", ["--targets", "articleTyp"], ["--targets", "articleTyp", "did you mean articleType?"]),
@@ -60,12 +81,9 @@ CASES = {
 }
 
 
-NEEDS_RAY = ("empty catalog", "other columns")
-
-
 @pytest.fixture
 def call_job(cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Runs a job inside this process, which saves the seconds that its imports take: for what ends before Ray starts."""
+    """Runs a job inside this process, which saves the seconds that its imports take."""
 
     def call(root: Path | str, job: str, *arguments: str) -> Outcome:
         for name, value in environment(root, cache).items():
@@ -80,20 +98,25 @@ def call_job(cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input(case: str, feeds: Path, tmp_path: Path, run_job: Run, call_job: Callable[..., Outcome]) -> None:
+def test_bad_input(case: str, feeds: Path, tmp_path: Path, call_job: Callable[..., Outcome]) -> None:
     job, arguments, expected = CASES[case]
-    root, given = tmp_path / "root", [argument.format(feeds=feeds) for argument in arguments]
-    if case in NEEDS_RAY:
-        done = run_job(root, job, *given)
-        outcome = Outcome(status=done.returncode, stderr=done.stderr)
-    else:
-        outcome = call_job(root, job, *given)
+    root = tmp_path / "root"
+    outcome = call_job(root, job, *[argument.format(feeds=feeds) for argument in arguments])
     last = outcome.stderr.strip().splitlines()[-1]
     assert outcome.status == 2, outcome.stderr
     assert last.startswith("error: ")
     assert all(word in last for word in expected), last
     assert "Traceback" not in outcome.stderr
     assert [path for path in root.rglob("*") if path.is_file() and "mlflow" not in path.parts] == []
+
+
+def test_without_a_source_another_catalog_is_not_replaced_by_the_demo(tmp_path: Path, call_job: Callable[..., Outcome]) -> None:
+    snapshots.publish(Store(str(tmp_path)), "catalog", "real", {"source": "feed.zip", "files": []}, base=None)
+    outcome = call_job(tmp_path, "ingest")
+    assert outcome.status == 2
+    last = outcome.stderr.strip().splitlines()[-1]
+    assert "--source: none given" in last and "feed.zip" in last and "--source demo" in last
+    assert (tmp_path / "catalog" / "CURRENT.json").exists()
 
 
 @pytest.mark.parametrize("job", ["ingest", "train", "score"])

@@ -243,6 +243,21 @@ def test_withdrawals_stand_beside_styles_csv(make: Maker, tmp_path: Path) -> Non
     assert rows.filter(rows["withdrawn"])["product_id"].to_pylist() == ["8", "9"] and rows.num_rows == 5
 
 
+@kinds
+def test_withdrawals_alone_or_with_pictures_are_a_feed(make: Maker, tmp_path: Path) -> None:
+    alone = opened(make, tmp_path / "alone", {"w/withdrawn.csv": b"id\n8\n9\n"})
+    assert rows_of(alone)["withdrawn"].to_pylist() == [True, True] and alone.pictures().num_rows == 0
+    pictured = opened(make, tmp_path / "pictured", {"withdrawn.csv": b"id\n8\n", "images/1.jpg": FEED["images/1.jpg"]})
+    assert rows_of(pictured).num_rows == 1 and pictured.pictures()["locator"].to_pylist() == ["images/1.jpg"]
+
+
+@kinds
+def test_withdrawals_beside_another_layout_are_not_taken_for_the_whole_feed(make: Maker, tmp_path: Path) -> None:
+    classes = {f"{label}/1.jpg": FEED["images/1.jpg"] for label in ("Ties", "Belts")}
+    source = opened(make, tmp_path / "feed", {**classes, "withdrawn.csv": b"id\n8\n"})
+    assert rows_of(source)["articleType"].to_pylist() == ["Belts", "Ties"]
+
+
 @pytest.mark.parametrize("make", [zip_of, folder_of])
 def test_the_fingerprint_changes_with_the_feed_and_only_then(make: Maker, tmp_path: Path) -> None:
     changes: list[dict[str, bytes | None]] = [

@@ -330,3 +330,14 @@ def test_a_table_of_pictures_only_is_a_feed(tmp_path: Path) -> None:
     rows = rows_of(source)
     assert rows["product_id"].to_pylist() == [f"a-{number:07d}" for number in range(10)] and reasons(rows) == []
     assert list(contents_of(source).values()) == IMAGES
+
+
+def test_a_row_says_how_large_its_picture_is_on_average_so_that_no_task_gets_too_many(tmp_path: Path) -> None:
+    images = [bytes([number]) * (20_000 if number < 4 else 90_000) for number in range(8)]
+    struct = pa.array([{"bytes": image} for image in images], type=pa.struct([("bytes", pa.binary())]))
+    for number, column in enumerate((images, struct)):
+        file = parquet(plain(8, image=column), use_dictionary=False, compression="zstd")
+        rows = rows_of(opened(folder_of, tmp_path / str(number), {"a.parquet": file}))
+        small, large = rows["size_bytes"].to_pylist()[:4], rows["size_bytes"].to_pylist()[4:]
+        assert len(set(small)) == len(set(large)) == 1
+        assert small[0] == pytest.approx(20_000, rel=0.6) and large[0] == pytest.approx(90_000, rel=0.6), "statistics count too"
