@@ -116,6 +116,9 @@ class Verdict:
     """The name of the limit."""
 
     target: str | None
+    figure: str
+    """What is limited, in words."""
+
     value: float | None
     """Null where the gate does not apply: nothing to compare with, or too few labelled products."""
 
@@ -224,11 +227,11 @@ def _verdict(
     if limit is None or value is None:
         why = "is not limited" if limit is None else "cannot be judged: nothing to compare with, or too few labelled products"
         sentence = f"{name}: {said} {why}"
-        return Verdict(name=name, target=target, value=value, limit=limit, refused=False, sentence=sentence)
+        return Verdict(name=name, target=target, figure=said, value=value, limit=limit, refused=False, sentence=sentence)
     good = value >= limit if lowest else value <= limit
     over = "" if good else f", {abs(value - limit):.4g} too {'low' if lowest else 'high'}"
     sentence = f"{name}: {said} is {value:.4g}, {edge} allowed {limit:.4g}{over}"
-    return Verdict(name=name, target=target, value=value, limit=limit, refused=not good, sentence=sentence)
+    return Verdict(name=name, target=target, figure=said, value=value, limit=limit, refused=not good, sentence=sentence)
 
 
 def _true(mask: pa.ChunkedArray | pa.Array) -> int:
