@@ -36,7 +36,7 @@ PURE_PATTERNS = tuple(
         "training.vocabulary", "training.augment", "training.options", "training.loop", "training.activations",
         "training.topology", "training.evaluation", "training.sides", "training.imbalance",
         "scoring.plan", "scoring.options", "scoring.rows", "scoring.inference",
-        "scoring.single", "catalog.statistics", "pages.*",
+        "scoring.single", "scoring.changes", "scoring.drift", "scoring.gates", "catalog.statistics", "pages.*",
     )
 )  # fmt: skip
 MAY_BE_ABSENT = {"fashion_ray.catalog.drawing*"}
