@@ -166,7 +166,7 @@ def test_of_two_copies_the_one_nearest_to_the_top_counts(tmp_path: Path) -> None
 def test_the_fingerprint_heeds_the_label_column_and_the_files(tmp_path: Path) -> None:
     one = opened(zip_of, tmp_path / "1.zip", feed())
     same = opened(zip_of, tmp_path / "2.zip", {**feed(), "readme.md": b"x"})
-    column = opened(zip_of, tmp_path / "1.zip", feed(), label_column="usage")
+    column = opened(zip_of, tmp_path / "4.zip", feed(), label_column="usage")
     other = opened(zip_of, tmp_path / "3.zip", feed(t10k_labels=labels(LABELS[4:8])))
     assert one.fingerprint() == same.fingerprint()
     assert len({one.fingerprint(), column.fingerprint(), other.fingerprint()}) == 3
