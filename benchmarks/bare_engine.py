@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.material import BenchmarkOptions, model_of, report, sample
 from fashion_ray import cli
 from fashion_ray.catalog.pictures import decode_many
+from fashion_ray.errors import UserError
 from fashion_ray.models import bundle, engines
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.scoring.inference import BATCH
@@ -66,16 +67,24 @@ def main(arguments: Sequence[str]) -> None:
 def sweep(
     exported: Path, pixels: np.ndarray, choice: EngineChoice, cpus: int, repeats: int
 ) -> dict[tuple[int, int, int], float]:
-    """Rows a second of each (batch, streams, threads in all); a batch needs two rounds of every stream to be measured."""
-    counts = sorted({count for count in (1, 2, 4, 8, 16, 32, 64, cpus) if count <= cpus})
+    """Rows a second of every setting. Raises UserError if there are too few rows for any."""
     found = {}
-    for batch, streams, threads in itertools.product(BATCHES, counts, counts):
-        if streams <= threads and 2 * streams * batch <= len(pixels):
-            runner = compiled(exported, pixels, choice, batch, streams, threads)
-            found[batch, streams, threads] = median(rate(runner, whole(pixels, batch)) for _ in range(repeats))
+    for batch, streams, threads in settings(cpus, len(pixels)):
+        run = compiled(exported, pixels, choice, batch, streams, threads)
+        found[batch, streams, threads] = median(rate(run, whole(pixels, batch)) for _ in range(repeats))
     if not found:
-        found[BATCH, 1, cpus] = rate(compiled(exported, pixels, choice, BATCH, 1, cpus), len(pixels))
+        raise UserError(f"--rows: got {len(pixels)}, expected at least {2 * BATCHES[0]}, two of the smallest batches")
     return found
+
+
+def settings(cpus: int, rows: int) -> list[tuple[int, int, int]]:
+    """(batch, streams, threads in all); each stream has a thread at least, and two batches to work on."""
+    counts = sorted({count for count in (1, 2, 4, 8, 16, 32, 64, cpus) if count <= cpus})
+    return [
+        (batch, streams, threads)
+        for batch, streams, threads in itertools.product(BATCHES, counts, counts)
+        if streams <= threads and 2 * streams * batch <= rows
+    ]
 
 
 def compiled(
@@ -85,11 +94,11 @@ def compiled(
     core = openvino.Core()
     graph = core.read_model(str(exported))
     graph.reshape([batch, *pixels.shape[1:]])
-    settings: dict[str, Any] = {
+    properties: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": choice.precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": streams,
         "ENABLE_CPU_PINNING": False,
     }  # fmt: skip
-    queue = openvino.AsyncInferQueue(core.compile_model(graph, "CPU", settings), streams)
+    queue = openvino.AsyncInferQueue(core.compile_model(graph, "CPU", properties), streams)
 
     def run() -> None:
         for start in range(0, whole(pixels, batch), batch):
