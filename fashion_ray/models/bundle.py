@@ -22,7 +22,10 @@ from fashion_ray.models import backbones
 from fashion_ray.models.network import Geometry, Network, build_heads, state_of
 from fashion_ray.models.taxonomy import Taxonomy
 
-FORMAT = 1
+FORMAT = 2
+"""Since 2 there are thresholds a class. Bundles of format 1 keep their versions, and each class has its target's threshold."""
+
+READABLE = (1, FORMAT)
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 
 
@@ -43,6 +46,11 @@ class Card:
     paths: tuple[tuple[int, ...], ...]
     temperatures: dict[str, float]
     thresholds: dict[str, float]
+    """Of each target, the probability below which an answer needs review, for classes without their own."""
+
+    class_thresholds: dict[str, list[float | None]] = field(default_factory=dict)
+    """Their own, of each target, in the order of its classes; null stands for the target's."""
+
     trunk_version: str = ""
     head_version: str = ""
     model_version: str = ""
@@ -64,6 +72,11 @@ class Card:
         """The sizes of pictures."""
         return Geometry(decoded_size=self.decoded_size, input_size=self.input_size)
 
+    def review_thresholds(self, target: str) -> list[float]:
+        """The probability of each class, as predicted, below which it needs review."""
+        own = self.class_thresholds.get(target, [None] * len(self.classes[target]))
+        return [self.thresholds[target] if value is None else value for value in own]
+
 
 def seal(card: Card, weights: Mapping[str, Tensor]) -> Card:
     """The card with the versions that its fields and these weights have."""
@@ -71,8 +84,10 @@ def seal(card: Card, weights: Mapping[str, Tensor]) -> Card:
         [card.backbone, card.mean, card.std, card.decoded_size, card.input_size],
         {key: value for key, value in weights.items() if key.startswith("trunk.")},
     )
+    # What a card of format 1 has not is left out, so that its versions stay what they were.
+    own = [card.class_thresholds] if card.class_thresholds else []
     head = digest(
-        [card.head, list(card.classes.items()), card.levels, card.paths, card.temperatures, card.thresholds],
+        [card.head, list(card.classes.items()), card.levels, card.paths, card.temperatures, card.thresholds, *own],
         {key: value for key, value in weights.items() if not key.startswith("trunk.")},
     )
     whole = hashlib.sha256(f"{trunk}{head}".encode()).hexdigest()[:16]
@@ -92,14 +107,17 @@ def read_card(content: bytes, *, name: str) -> Card:
     """The card in a card.json. Raises UserError if it is none, or of another format."""
     try:
         values = json.loads(content)
-        if values.pop("format") != FORMAT:
-            raise ValueError("another format")
+        if (found := values.pop("format")) not in READABLE:
+            raise ValueError(f"format {found}, expected one of {READABLE}")
         for key in ("mean", "std", "decoded_size", "input_size", "levels"):
             values[key] = tuple(values[key])
         values["paths"] = tuple(tuple(path) for path in values["paths"])
         if not isinstance(values["classes"], dict):
             raise ValueError("`classes` is no object")
-        return Card(**values)
+        card = Card(**values)
+        if any(len(card.review_thresholds(target)) != len(names) for target, names in card.classes.items()):
+            raise ValueError("`class_thresholds` has not one entry a class")
+        return card
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"bundle {name}: {CARD} cannot be read ({error}); expected one that jobs/train.py wrote") from error
 

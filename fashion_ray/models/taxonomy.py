@@ -147,8 +147,13 @@ def _answer(chances: Tensor, predicted: Tensor) -> Answer:
     )
 
 
-def columns(target: str, answer: Answer, classes: Sequence[str | None], threshold: float) -> dict[str, pa.Array]:
-    """The scores table's columns of one target."""
+def needs_review(answer: Answer, thresholds: Sequence[float]) -> np.ndarray:
+    """Whether each row's probability is below the threshold of its predicted class, bool (rows,)."""
+    return np.asarray(answer.probability < np.asarray(thresholds, dtype=np.float32)[answer.predicted])
+
+
+def columns(target: str, answer: Answer, classes: Sequence[str | None], thresholds: Sequence[float]) -> dict[str, pa.Array]:
+    """The scores table's columns of one target; `thresholds` has the probability of each class below which it needs review."""
     names = pa.array(list(classes), type=pa.string())
     rows, width = answer.top_classes.shape
     top = pa.StructArray.from_arrays(
@@ -160,18 +165,5 @@ def columns(target: str, answer: Answer, classes: Sequence[str | None], threshol
         f"{target}_predicted": names.take(pa.array(answer.predicted)),
         f"{target}_probability": pa.array(answer.probability, type=pa.float32()),
         f"{target}_top3": pa.ListArray.from_arrays(offsets, top).cast(top3_type()),
-        f"{target}_needs_review": pa.array(answer.probability < threshold),
+        f"{target}_needs_review": pa.array(needs_review(answer, thresholds)),
     }
-
-
-def review_threshold(probability: np.ndarray, correct: np.ndarray, precision: float) -> float:
-    """The smallest probability from which held-out predictions are right at least as often as `precision`.
-
-    Equal probabilities stand or fall together. If none will do it is the next number above 1, so that all are reviewed.
-    """
-    order = np.argsort(-probability, kind="stable")
-    ordered = probability[order]
-    running = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
-    last_of_equals = np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]
-    reached = np.nonzero((running >= precision) & last_of_equals)[0]
-    return float(ordered[reached[-1]]) if len(reached) else float(np.nextafter(np.float32(1), np.float32(2)))

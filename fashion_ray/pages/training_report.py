@@ -10,7 +10,7 @@ import pandas as pd
 
 from fashion_ray.pages import plots
 from fashion_ray.pages.rendering import environment, picture
-from fashion_ray.training.evaluation import TargetEvaluation
+from fashion_ray.training.evaluation import Review, TargetEvaluation
 
 MOST_CONFUSIONS = 8
 
@@ -25,7 +25,7 @@ def training_report(
     warnings: Sequence[str] = (),
     next_steps: Sequence[str] = (),
 ) -> str:
-    """The figures of every split, the learning curves, and each target's classes on the first split that has it.
+    """The figures of every split, what needs no review, the learning curves, and each target's classes on its first split.
 
     `evaluations` goes from a split's name to its targets, the most telling split first. `history` is as in
     `plots.learning_curves`. `reliability` has a PNG by target. Warnings about heads that learned nothing are added from
@@ -58,6 +58,8 @@ def training_report(
             anchors={target: f"target-{number}" for number, target in enumerate(chosen, start=1)},
             curves=picture(plots.learning_curves(history)),
             epochs=_epochs(history),
+            review_splits=list(evaluations),
+            reviews=_reviews(evaluations),
             sections=[_section(split, one, pictures.get(target)) for target, (split, one) in chosen.items()],
         )
     )
@@ -93,8 +95,22 @@ def _section(split: str, evaluation: TargetEvaluation, reliability: bytes | None
         "recall": picture(plots.class_recall_bars(evaluation)),
         "reliability": picture(reliability) if reliability is not None else None,
         "confusions": _confusions(evaluation),
-        "per_class": evaluation.per_class.to_dict("records"),
+        "per_class": _classes(evaluation).to_dict("records"),
     }
+
+
+def _classes(evaluation: TargetEvaluation) -> pd.DataFrame:
+    """The classes with their review thresholds, n/a for those that the model does not know."""
+    if evaluation.review is None:
+        return evaluation.per_class
+    return evaluation.per_class.merge(evaluation.review.per_class.drop(columns="answers"), on="class", how="left")
+
+
+def _reviews(evaluations: Mapping[str, Sequence[TargetEvaluation]]) -> dict[str, list[Review | None]]:
+    """What the review flag of each target is worth on every split, if it is known on any."""
+    known = {split: {one.target: one.review for one in ones if one.review} for split, ones in evaluations.items()}
+    targets = dict.fromkeys(target for ones in known.values() for target in ones)
+    return {target: [ones.get(target) for ones in known.values()] for target in targets}
 
 
 def _confusions(evaluation: TargetEvaluation) -> list[dict[str, Any]]:

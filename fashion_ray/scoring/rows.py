@@ -23,7 +23,7 @@ def score_rows(catalog: pa.Table, output: Output, card: Card, choice: EngineChoi
     hashes = catalog["image_sha256"].take(pa.array(good))
     data: dict[str, pa.Array] = {"product_id": catalog["product_id"].take(pa.array(good))}
     for target, answer in answers.items():
-        data |= taxonomy.columns(target, answer, card.classes[target], card.thresholds[target])
+        data |= taxonomy.columns(target, answer, card.classes[target], card.review_thresholds(target))
     flat = pa.array(np.ascontiguousarray(output.embeddings[good], dtype=np.float32).ravel())
     data["embedding"] = pa.FixedSizeListArray.from_arrays(flat, card.embedding_dim)
     data["image_sha256"] = hashes

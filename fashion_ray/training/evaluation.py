@@ -29,6 +29,38 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Review:
+    """What the review flag of one target is worth: how many rows it lets pass, and how many of those are right.
+
+    Of the rows with any label, since all of them are scored: a null answer is right where the label is too rare to be known.
+    """
+
+    rows: int
+    passed: int
+    """Rows that need no review."""
+    right: int
+    """Of those, how many are answered right."""
+    per_class: pd.DataFrame
+    """One row per class as predicted, in the model's order, `OTHER` for null: class, threshold (above 1: always reviewed),
+    answers, passed (counts), passed_precision (NaN where none passed)."""
+
+    @property
+    def coverage(self) -> float:
+        """Share of the rows that need no review."""
+        return self.passed / self.rows
+
+    @property
+    def precision(self) -> float:
+        """Share of right answers among those, NaN if there are none."""
+        return self.right / self.passed if self.passed else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% Wilson interval of the precision."""
+        return wilson_interval(self.right, self.passed)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TargetEvaluation:
     """How well one target was predicted on the rows that have a true label.
 
@@ -62,9 +94,14 @@ class TargetEvaluation:
     Sorted by support, commonest first, then by name."""
     confusion: np.ndarray[Any, np.dtype[np.int64]]
     """Counts, (classes, classes): rows true, columns predicted, in the order of `classes`."""
+    review: Review | None = None
+    """Of the review flag, where thresholds are known."""
 
     def metrics(self, prefix: str) -> dict[str, float]:
-        """Numbers to track, named `prefix/target/name`; the names are the same in every run."""
+        """Numbers to track, named `prefix/target/name`; the names are the same in every run.
+
+        But for `review_precision`, which is left out where every row needs review: it would be the precision of nothing.
+        """
         values = {
             "rows": self.rows,
             "accuracy": self.accuracy,
@@ -81,6 +118,10 @@ class TargetEvaluation:
             "majority_share": self.majority_share,
             "collapsed": self.collapsed,
         }
+        if self.review is not None:
+            values["review_coverage"] = self.review.coverage
+            if self.review.passed:
+                values["review_precision"] = self.review.precision
         return {f"{prefix}/{self.target}/{name}": float(value) for name, value in values.items()}
 
 
@@ -91,13 +132,14 @@ def evaluate_target(
     predicted: Sequence[str | None],
     probability: Sequence[float],
     top3: Sequence[Sequence[str | None]],
+    review: Review | None = None,
 ) -> TargetEvaluation:
     """Compare predictions with the truth; all sequences have one entry per row.
 
     Rows without a true label (None, or pandas' NaN and NA) are left out. A null prediction is the answer `OTHER`, which
     is wrong on every labelled row. `probability` is that of the predicted label, `top3` holds at most three labels a
-    row. Raises ValueError for unequal lengths, for entries that are no labels, for probabilities that are NaN or
-    outside 0 to 1, and when no row has a true label.
+    row; `review` is passed on as it is. Raises ValueError for unequal lengths, for entries that are no labels, for
+    probabilities that are NaN or outside 0 to 1, and when no row has a true label.
     """
     _check_lengths(target, truth=truth, predicted=predicted, probability=probability, top3=top3)
     true_labels = [_label(target, "truth", row, value) for row, value in enumerate(truth)]
@@ -131,7 +173,31 @@ def evaluate_target(
         collapsed=_is_collapsed(confusion),
         per_class=_per_class(classes, true_codes, answer_codes),
         confusion=confusion,
+        review=review,
     )
+
+
+def evaluate_review(
+    classes: Sequence[str | None],
+    thresholds: Sequence[float],
+    *,
+    predicted: np.ndarray[Any, Any],
+    right: np.ndarray[Any, Any],
+    flagged: np.ndarray[Any, Any],
+) -> Review:
+    """What a review flag is worth on labelled rows, one at least: indices of predicted classes, and two bools; (rows,) each."""
+    passed = np.bincount(predicted[~flagged], minlength=len(classes))
+    hits = np.bincount(predicted[right & ~flagged], minlength=len(classes))
+    table = pd.DataFrame(
+        {
+            "class": [OTHER if name is None else name for name in classes],
+            "threshold": list(thresholds),
+            "answers": np.bincount(predicted, minlength=len(classes)),
+            "passed": passed,
+            "passed_precision": np.where(passed > 0, hits / np.maximum(passed, 1), np.nan),
+        }
+    )
+    return Review(rows=len(predicted), passed=int(passed.sum()), right=int(hits.sum()), per_class=table)
 
 
 def wilson_interval(successes: int, trials: int, *, level: float = 0.95) -> tuple[float, float]:

@@ -29,6 +29,8 @@ def publish(result: TrainResult, store: Store, catalog: Snapshot, run: tracking.
     for split, evaluations in result.evaluations.items():
         for target, evaluation in evaluations.items():
             files[f"tables/{split}_{target}_per_class.csv"] = evaluation.per_class.to_csv(index=False)
+            if evaluation.review is not None:
+                files[f"tables/{split}_{target}_review.csv"] = evaluation.review.per_class.to_csv(index=False)
             if split == "test":
                 files[f"plots/{target}_confusion.png"] = plots.confusion_matrix(evaluation)
     page = training_report(
@@ -76,6 +78,9 @@ def summary(result: TrainResult) -> str:
             f"top-3 {one.top3_accuracy:.4f}, weighted F1 {one.weighted_f1:.4f}, macro F1 {one.macro_f1:.4f}, {one.rows} rows, "
             f"always the commonest {one.majority_share:.4f}"
         )
+        if (review := one.review) is not None:
+            right = f"{review.precision:.4f} of them right" if review.passed else "every row does"
+            lines.append(f"  {'':<16} needs no review {review.coverage:.4f} of {review.rows} rows, {right}")
     lines += [f"warning: the head of {target} answers one class for nearly everything" for target in collapsed(result)]
     return "\n".join(lines)
 

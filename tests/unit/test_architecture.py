@@ -34,7 +34,7 @@ PURE_PATTERNS = tuple(
         "catalog.near_duplicates", "catalog.merging", "catalog.books", "catalog.tasks",
         "catalog.demo*", "catalog.drawing*", "models.*", "training.schedule",
         "training.vocabulary", "training.augment", "training.options", "training.loop", "training.activations",
-        "training.topology", "training.evaluation", "training.sides", "training.imbalance",
+        "training.topology", "training.evaluation", "training.sides", "training.imbalance", "training.review",
         "scoring.plan", "scoring.options", "scoring.rows", "scoring.inference",
         "scoring.single", "scoring.changes", "scoring.drift", "scoring.gates", "catalog.statistics", "pages.*",
     )

@@ -25,6 +25,11 @@ CLASSES: dict[str, list[str | None]] = {
     "articleType": ["Shirts", "Schürzen", None],
     "season": ["Fall", "Summer", "Winter"],
 }
+OWN: dict[str, list[float | None]] = {
+    "subCategory": [0.5, None],
+    "articleType": [None, 0.25, 1.1],
+    "season": [None, None, None],
+}
 
 
 def card() -> Card:
@@ -43,6 +48,7 @@ def card() -> Card:
         paths=((0, 2), (1, 0), (1, 1), (1, 2)),
         temperatures={"subCategory": 1.25, "articleType": 0.1 + 0.2, "season": 1.0},
         thresholds={"subCategory": 0.9, "articleType": 1 / 3, "season": 1.0},
+        class_thresholds=OWN,
         provenance={"run_name": "night", "metrics": {"accuracy": 0.9}},
     )
 
@@ -73,6 +79,8 @@ def sealed_by(change: Callable[[dict[str, torch.Tensor]], None]) -> Card:
     change(weights)
     return bundle.seal(card(), weights)
 
+
+FIELDS_OF_FORMAT_1 = ("head", "classes", "levels", "paths", "temperatures", "thresholds")
 
 PLAIN = bundle.seal(card(), state_of(network()))
 
@@ -120,6 +128,9 @@ def test_versions_do_not_depend_on_the_run_or_on_earlier_versions() -> None:
         ({"paths": ((1, 0), (1, 1), (1, 2))}, "head"),
         ({"temperatures": {"subCategory": 1.25, "articleType": 0.3, "season": 1.0}}, "head"),
         ({"thresholds": {"subCategory": 0.9, "articleType": 0.3, "season": 1.0}}, "head"),
+        ({"class_thresholds": {**OWN, "articleType": [None, 0.26, 1.1]}}, "head"),
+        ({"class_thresholds": {**OWN, "articleType": [0.25, None, 1.1]}}, "head"),
+        ({"class_thresholds": {}}, "head"),
     ],
 )
 def test_versions_follow_the_fields_that_inference_uses(fields: dict[str, Any], part: str) -> None:
@@ -198,6 +209,8 @@ def test_missing_and_additional_weights_are_refused() -> None:
         ("paths", [[0, 2]]),
         ("temperatures", {"subCategory": 9.0, "articleType": 1.0, "season": 1.0}),
         ("thresholds", {"subCategory": 0.0, "articleType": 0.0, "season": 0.0}),
+        ("class_thresholds", {**OWN, "subCategory": [0.0, None]}),
+        ("class_thresholds", {}),
         ("embedding_dim", 95),
         ("model_version", "0" * 16),
         ("trunk_version", "0" * 16),  # score keys are made of these two
@@ -244,7 +257,9 @@ def with_value(field: str, value: object) -> bytes:
         pytest.param(lambda: without("format"), id="without-format"),
         pytest.param(lambda: without("paths"), id="without-paths"),
         pytest.param(lambda: without("classes"), id="without-classes"),
-        pytest.param(lambda: with_value("format", 2), id="format-2"),
+        pytest.param(lambda: with_value("format", 3), id="format-3"),
+        pytest.param(lambda: with_value("class_thresholds", [0.5]), id="thresholds-of-a-list"),
+        pytest.param(lambda: with_value("class_thresholds", {**OWN, "season": [0.5]}), id="thresholds-of-too-few-classes"),
         pytest.param(lambda: with_value("surprise", 1), id="more-fields"),
         pytest.param(lambda: with_value("levels", 3), id="levels-of-a-number"),
         pytest.param(lambda: with_value("paths", [1]), id="paths-of-numbers"),
@@ -285,6 +300,32 @@ def test_is_safetensors_and_json_and_nothing_else(tmp_path: Path, monkeypatch: p
     for module, name in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (torch, "load")):
         monkeypatch.setattr(module, name, refuse)
     bundle.load(files(), name="a bundle")
+
+
+def test_each_class_has_its_own_threshold_or_its_targets() -> None:
+    assert PLAIN.review_thresholds("articleType") == [1 / 3, 0.25, 1.1]
+    assert PLAIN.review_thresholds("season") == [1.0, 1.0, 1.0]
+    assert replace(PLAIN, class_thresholds={}).review_thresholds("subCategory") == [0.9, 0.9]
+
+
+def test_a_bundle_of_format_1_is_read_and_keeps_its_versions() -> None:
+    """As it was written before there were thresholds a class, with the versions that it got then."""
+    content = json.loads(bundle.dump(replace(card(), class_thresholds={}), network())[CARD])
+    del content["class_thresholds"]
+    weights = state_of(network())
+    content["head_version"] = bundle.digest(
+        [content[key] if key != "classes" else list(CLASSES.items()) for key in FIELDS_OF_FORMAT_1],
+        {key: value for key, value in weights.items() if not key.startswith("trunk.")},
+    )
+    old = json.dumps({**content, "format": 1}).encode()
+    loaded, _ = bundle.load({**files(), CARD: old}, name="an old bundle")
+    assert loaded.head_version == content["head_version"] != PLAIN.head_version
+    assert loaded.review_thresholds("season") == [1.0, 1.0, 1.0]
+
+
+def test_a_format_that_is_not_known_is_named_with_those_that_are() -> None:
+    with pytest.raises(UserError, match=r"a bundle.*format 3, expected one of \(1, 2\)"):
+        bundle.read_card(with_value("format", 3), name="a bundle")
 
 
 def test_an_empty_network_has_the_cards_preprocessing() -> None:

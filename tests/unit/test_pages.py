@@ -16,7 +16,7 @@ from PIL import Image
 from fashion_ray.pages import plots
 from fashion_ray.pages.rendering import percent
 from fashion_ray.pages.training_report import training_report, warnings_about
-from fashion_ray.training.evaluation import OTHER, TargetEvaluation, evaluate_target
+from fashion_ray.training.evaluation import OTHER, TargetEvaluation, evaluate_review, evaluate_target
 
 EVIL = "<script>alert(1)</script>"
 VOID = {"meta", "link", "img", "br"}
@@ -219,6 +219,32 @@ def test_the_page_has_every_part_and_fetches_nothing() -> None:
 @pytest.mark.usefixtures("blank_plots")
 def test_the_page_is_the_same_twice() -> None:
     assert report() == report()
+
+
+def reviewed(*, flagged: bool = False) -> TargetEvaluation:
+    """Four rows of three classes, one of which the model does not know; of two answers that pass, one is right."""
+    review = evaluate_review(
+        ["Men", "Women", None], [0.625, 1.1, 0.5],
+        predicted=np.array([0, 0, 1, 2]), right=np.array([True, False, True, True]),
+        flagged=np.array([flagged, flagged, True, True]),
+    )  # fmt: skip
+    return evaluate_target(
+        "gender", truth=["Men", "Boys", "Women", None], predicted=["Men", "Men", "Women", None], probability=[0.9] * 4,
+        top3=[[]] * 4, review=review,
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("blank_plots")
+def test_the_page_says_what_needs_no_review_on_every_split_and_of_every_class() -> None:
+    html = report(evaluations={"test": [reviewed(), evaluation()], "validation": [reviewed(flagged=True)]})
+    text = Page(html).text
+    assert "gender450.0%50.00%9.5% to 90.5%40.0%n/an/a" in text, "test, then validation, where nothing passes"
+    table = text[text.index("What needs no review") : text.index("Learning curves")]
+    assert "articleType" not in table, "a target without thresholds has no row"
+    assert "20.625250.0%" in text, "Men: answers, threshold, how many pass, how many of those are right"
+    assert "1always0n/a" in text, "Women"
+    assert "0n/an/an/a" in text, "Boys, which the model does not know"
+    assert "What needs no review" not in report()
 
 
 @pytest.mark.usefixtures("blank_plots")

@@ -130,7 +130,7 @@ def test_the_other_leaf_of_every_parent_has_no_article_type(master: str, sub: st
         values[target][0, CLASSES[target].index(name)] = 9.0
     found = taxonomy.decide(values, tree(), ONES)["articleType"]
     assert CLASSES["articleType"][found.predicted[0]] is None
-    table = taxonomy.columns("articleType", found, CLASSES["articleType"], 0.5)
+    table = taxonomy.columns("articleType", found, CLASSES["articleType"], [0.5] * len(CLASSES["articleType"]))
     assert table["articleType_predicted"].to_pylist() == [None]
     assert table["articleType_top3"].to_pylist()[0][0]["label"] is None
     assert table["articleType_probability"].to_pylist()[0] > 0.9
@@ -179,7 +179,7 @@ def test_top3_starts_with_the_predicted_label_and_repeats_none() -> None:
 def test_a_target_of_two_classes_has_a_top_of_two() -> None:
     found = taxonomy.decide({"usage": np.array([[0.0, 2.0]], dtype=np.float32)}, Taxonomy(levels=(), paths=()), {"usage": 1.0})
     assert found["usage"].top_classes.tolist() == [[1, 0]]
-    table = taxonomy.columns("usage", found["usage"], ["Casual", "Sports"], 0.5)
+    table = taxonomy.columns("usage", found["usage"], ["Casual", "Sports"], [0.5, 0.5])
     assert [entry["label"] for entry in table["usage_top3"].to_pylist()[0]] == ["Sports", "Casual"]
 
 
@@ -204,7 +204,10 @@ def test_a_temperature_makes_less_sure_and_changes_no_single_answer() -> None:
 def test_no_rows_give_no_answers() -> None:
     answers = taxonomy.decide({target: values[:0] for target, values in logits(1).items()}, tree(), ONES)
     for target, answer in answers.items():
-        assert all(len(column) == 0 for column in taxonomy.columns(target, answer, CLASSES[target], 0.5).values())
+        assert all(
+            len(column) == 0
+            for column in taxonomy.columns(target, answer, CLASSES[target], [0.5] * len(CLASSES[target])).values()
+        )
 
 
 def drawn(rows: int, classes: int, temperature: float, *, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -272,62 +275,12 @@ def test_temperatures_stay_within_bounds() -> None:
         assert 0.05 <= taxonomy.fit_temperatures({"season": values}, {"season": labels}, none)["season"] <= 20
 
 
-@pytest.mark.parametrize(
-    ("probability", "correct", "precision", "expected"),
-    [
-        ([0.9, 0.8, 0.7, 0.6], [1, 1, 1, 1], 0.95, 0.6),
-        ([0.9, 0.8, 0.7, 0.6], [1, 1, 0, 1], 0.95, 0.8),
-        ([0.9, 0.8, 0.7, 0.6], [1, 1, 0, 1], 0.75, 0.6),
-        ([0.6, 0.9, 0.7, 0.8], [1, 1, 0, 1], 0.95, 0.8),  # in any order
-        ([0.9, 0.8, 0.7, 0.6], [0, 1, 1, 1], 0.75, 0.6),  # the surest one is wrong, but the share holds lower down
-        ([0.9, 0.8, 0.7, 0.6], [0, 0, 0, 0], 0.5, 1.0),
-        ([0.9, 0.8], [0, 1], 0.95, 1.0),
-        ([0.5], [1], 1.0, 0.5),
-        ([], [], 0.95, 1.0),
-        ([0.9, 0.9, 0.8], [1, 1, 0], 1.0, 0.9),
-        ([0.9, 0.9], [1, 0], 0.95, 1.0),  # equal probabilities stand or fall together
-        ([0.95, 0.9, 0.9], [1, 1, 0], 0.95, 0.95),
-    ],
-)
-def test_review_threshold(probability: list[float], correct: list[int], precision: float, expected: float) -> None:
-    found = taxonomy.review_threshold(np.array(probability), np.array(correct, dtype=np.float64), precision)
-    assert found == pytest.approx(expected)
-
-
-def accepted(probability: np.ndarray, threshold: float) -> np.ndarray:
-    """Which of these predictions of class 0 would not be marked for review."""
-    rows = len(probability)
-    answer = taxonomy.Answer(
-        predicted=np.zeros(rows, dtype=np.int64), probability=probability,
-        top_classes=np.zeros((rows, 1), dtype=np.int64), top_probabilities=probability[:, None],
-    )  # fmt: skip
-    marked = taxonomy.columns("season", answer, ["Fall", "Summer"], threshold)["season_needs_review"]
-    return ~np.array(marked.to_pylist(), dtype=bool)
-
-
-@pytest.mark.parametrize("steps", [10, 1000])
-def test_what_is_not_marked_for_review_is_right_often_enough(steps: int) -> None:
-    for seed in range(200):
-        generator = np.random.default_rng(seed)
-        drawn_steps = generator.choice(steps, 60, replace=steps < 60)  # with few steps, many are equal
-        probability = (drawn_steps / steps).astype(np.float32)
-        correct = (generator.random(60) < probability).astype(np.float64)
-        threshold = taxonomy.review_threshold(probability, correct, 0.8)
-        kept = accepted(probability, threshold)
-        assert not kept.any() or correct[kept].mean() >= 0.8
-
-
-def test_even_full_probability_is_reviewed_if_it_is_often_wrong() -> None:
-    probability, correct = np.ones(10, dtype=np.float32), np.array([0.0, 1.0] * 5)
-    assert not accepted(probability, taxonomy.review_threshold(probability, correct, 0.95)).any()
-
-
 def test_columns_have_the_types_of_the_scores_table() -> None:
     targets = list(CLASSES)
     answers = taxonomy.decide(logits(20), tree(), ONES)
     wanted = schema.scores(targets, 4)
     for target in targets:
-        table = taxonomy.columns(target, answers[target], CLASSES[target], 0.5)
+        table = taxonomy.columns(target, answers[target], CLASSES[target], [0.5] * len(CLASSES[target]))
         assert list(table) == [f"{target}_{part}" for part in ("predicted", "probability", "top3", "needs_review")]
         for name, column in table.items():
             assert column.type == wanted.field(name).type, name
@@ -341,7 +294,7 @@ def test_columns_say_what_the_answer_says() -> None:
         top_classes=np.array([[1, 2], [0, 2]]),
         top_probabilities=np.array([[0.9, 0.05], [0.4, 0.35]], dtype=np.float32),
     )
-    table = pa.table(taxonomy.columns("season", answer, ["Fall", "Summer", None], 0.5)).to_pylist()
+    table = pa.table(taxonomy.columns("season", answer, ["Fall", "Summer", None], [0.5, 0.5, 0.5])).to_pylist()
     assert [row["season_predicted"] for row in table] == ["Summer", "Fall"]
     assert [row["season_needs_review"] for row in table] == [False, True]
     assert [[entry["label"] for entry in row["season_top3"]] for row in table] == [["Summer", None], ["Fall", None]]
@@ -349,7 +302,12 @@ def test_columns_say_what_the_answer_says() -> None:
     assert [row["season_probability"] for row in table] == pytest.approx([0.9, 0.4])
 
 
-def test_a_probability_at_the_threshold_needs_no_review() -> None:
-    probability = np.array([0.7, 0.3], dtype=np.float32)
-    threshold = taxonomy.review_threshold(probability, np.array([1.0, 0.0]), 1.0)
-    assert accepted(probability, threshold).tolist() == [True, False]
+def test_an_answer_needs_review_below_the_threshold_of_its_predicted_class() -> None:
+    probability = np.array([0.7, 0.7, 0.7, 1.0], dtype=np.float32)
+    answer = taxonomy.Answer(
+        predicted=np.array([0, 1, 2, 2]), probability=probability,
+        top_classes=np.array([[0], [1], [2], [2]]), top_probabilities=probability[:, None],
+    )  # fmt: skip
+    thresholds = [float(np.float32(0.7)), 0.8, 1.1]
+    marked = taxonomy.columns("season", answer, ["Fall", "Summer", None], thresholds)["season_needs_review"]
+    assert marked.to_pylist() == [False, True, True, True], "at the threshold is enough, and nothing reaches one above 1"
