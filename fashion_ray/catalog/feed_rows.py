@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 
@@ -14,6 +15,9 @@ VALUE_COLUMNS = ("product_id", *LABEL_COLUMNS, "year", "productDisplayName")
 """What a row says of a product, whatever the layout."""
 
 MISSING = ("", "NA")
+
+ROWS_AT_ONCE = 65_536
+"""As Python objects a row has a kilobyte, in a table a tenth of that."""
 
 RESERVED_LABEL = "(other)"
 """What reports call a null answer."""
@@ -66,8 +70,11 @@ def refused(reason: str, detail: str, claimed_id: object = None, *, source_row: 
 
 def table(rows: Iterable[Mapping[str, object]]) -> pa.Table:
     """Rows as a table of FEED_ROWS."""
-    kept = list(rows)
-    return pa.table({name: [found.get(name) for found in kept] for name in FEED_ROWS.names}, schema=FEED_ROWS)
+    waiting = iter(rows)
+    parts = [FEED_ROWS.empty_table()]
+    while kept := list(itertools.islice(waiting, ROWS_AT_ONCE)):
+        parts.append(pa.table({name: [found.get(name) for found in kept] for name in FEED_ROWS.names}, schema=FEED_ROWS))
+    return pa.concat_tables(parts).combine_chunks()
 
 
 def _checked(values: Mapping[str, object]) -> dict[str, object]:

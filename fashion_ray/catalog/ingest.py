@@ -184,8 +184,10 @@ def _read_rows(source: Source, each: Each) -> pa.Table:
         pa.table({"number": pa.array([number] * (end - start), type=pa.int32()), "file": files[start:end]})
         for number, (start, end) in enumerate(pairwise(bounds))
     ]
-    rows = pa.concat_tables(each(functools.partial(read_chunk, source=source), chunks))
-    return rows.sort_by([("number", "ascending"), ("place", "ascending")]).select(schema.FEED_ROWS.names)
+    read = list(each(functools.partial(read_chunk, source=source), chunks))  # Ray Data leaves tables without rows out
+    if not read:
+        return schema.FEED_ROWS.empty_table()
+    return pa.concat_tables(read).sort_by([("number", "ascending"), ("place", "ascending")]).select(schema.FEED_ROWS.names)
 
 
 def read_chunk(chunk: pa.Table, *, source: Source) -> pa.Table:

@@ -19,12 +19,16 @@ import pyarrow.compute as pc
 from fashion_ray.catalog.schema import FEED_ROWS, LABEL_COLUMNS, quarantine_row
 from fashion_ray.catalog.trees import shown
 from fashion_ray.config import NAME_PATTERN
+from fashion_ray.errors import UserError
 
 SHARD_ROWS = 2048
 """Products a file: small enough to redo, large enough that opening it costs nothing."""
 
 SHARD_BYTES = 64 * 1024**2
 """Of pictures a file or a portion: what bounds the memory of a task when pictures are large."""
+
+MOST_UNUSABLE = 2_000_000
+"""Rows and pictures that are quarantined at most, at a kilobyte each on the driver: with more it is another kind of file."""
 
 WORK = pa.schema(
     [
@@ -73,7 +77,17 @@ class _Ledger:
         self._seen_at = seen_at
 
     def add(self, table: pa.Table, count: str, reason: str | None = None, detail: str = "") -> None:
-        """Quarantine the rows of a table that has some of product_id, source_row, reason, detail and locator."""
+        """Quarantine the rows of a table that has some of product_id, source_row, reason, detail and locator.
+
+        Raises UserError if they are too many for a feed.
+        """
+        unusable = len(self.rows) + table.num_rows
+        if unusable > MOST_UNUSABLE:
+            example = table.slice(0, 1).to_pylist()[0]
+            raise UserError(
+                f"--source: {unusable} rows and pictures cannot be used (one: {example.get('detail') or detail or reason}), "
+                f"expected at most {MOST_UNUSABLE}; pass the feed's own files"
+            )
         for row in table.to_pylist():
             picture = f"picture {shown(row['locator'])[:200]!r}" if row.get("locator") else ""
             claimed = row["product_id"]
@@ -94,6 +108,7 @@ def plan_ingest(
     """Match rows (FEED_ROWS) and pictures (PICTURES) by product id and deal the products out to portions.
 
     `existing` are the ids of the catalog so far. In a delta their pictures stay when the feed has none for them.
+    Raises UserError if more than MOST_UNUSABLE rows and pictures cannot be used.
     """
     ledger = _Ledger(seen_at)
     kept = existing if delta else existing.slice(0, 0)

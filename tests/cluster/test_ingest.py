@@ -91,6 +91,14 @@ def test_what_a_worker_finds_wrong_with_a_feed_is_the_users_error(tmp_path: Path
     assert "Traceback" not in str(raised.value) and "\n" not in str(raised.value)
 
 
+def test_tables_without_rows_are_a_feed_without_pictures(tmp_path: Path, resources: Resources) -> None:
+    for number in range(2):
+        empty = pa.table({"id": pa.array([], pa.string()), "image": pa.array([], pa.binary())})
+        pq.write_table(empty, tmp_path / f"part-{number}.parquet")
+    with pytest.raises(UserError, match=r"has no pictures \(0 rows\)"):
+        ingest(Request(source=open_source(str(tmp_path))), Store(str(tmp_path / "root")), run_id="r", each=on_cluster)
+
+
 @dataclass(frozen=True, kw_only=True)
 class FailingSource(DemoSource):
     """The demo, of which the storage gives only so many of the pictures that are asked for; a file notes which were."""

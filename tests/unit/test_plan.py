@@ -13,6 +13,7 @@ import pytest
 from fashion_ray.catalog import plan as planning
 from fashion_ray.catalog import schema
 from fashion_ray.catalog.plan import WORK, IngestPlan, id_hashes, plan_ingest, shard_bounds, shard_count
+from fashion_ray.errors import UserError
 
 SEEN_AT = "2026-01-02T03:04:05Z"
 Row = dict[str, Any]
@@ -223,3 +224,13 @@ def test_a_hundred_thousand_products_are_planned_in_a_moment() -> None:
     names = [str(number) for number in range(100_000)]
     plan = plan_of([row(name) for name in names], pictures(*names))
     assert len(work(plan)) == 100_000 and len(plan.portions) == 49
+
+
+def test_a_file_of_which_millions_of_lines_cannot_be_used_is_no_feed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "MOST_UNUSABLE", 4)
+    rows = [row("7"), *(bad(None) for _ in range(3))]
+    assert plan_of(rows, beside("images/7.jpg", "images/a b.jpg")).counts.total() == 4
+    with pytest.raises(
+        UserError, match=r"5 rows and pictures cannot be used .*, expected at most 4; pass the feed's own files"
+    ):
+        plan_of(rows, beside("images/7.jpg", "images/a b.jpg", "images/c d.jpg"))
