@@ -132,3 +132,63 @@ def fingerprint(*parts: object) -> str:
 
 def _log(store: Store, table: str) -> list[str]:
     return [name for name in store.names(table, "log") if re.fullmatch(r"\d{8}\.json", name)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """An entry of the log."""
+
+    sequence: int
+    name: str
+    published_at: str
+    manifest: dict[str, Any] | None
+    """Null if the snapshot's folder was removed."""
+
+
+def history(store: Store, table: str) -> list[Commit]:
+    """Every commit, oldest first; the last one is current."""
+    found = []
+    for entry in _log(store, table):
+        commit = store.read_json(table, "log", entry)
+        folder = str(commit["snapshot"])
+        try:
+            manifest = store.read_json(table, folder, MANIFEST)
+        except FileNotFoundError:
+            manifest = None
+        found.append(
+            Commit(
+                sequence=int(commit["sequence"]),
+                name=folder.rsplit("/", 1)[-1],
+                published_at=str(commit["published_at"]),
+                manifest=manifest,
+            )
+        )
+    return found
+
+
+def roll_back(store: Store, table: str, name: str | None) -> Snapshot:
+    """Make an earlier snapshot current by one more commit: the named one, or the last other than the current.
+
+    Raises UserError if there is no such snapshot, ConflictError if another run published meanwhile.
+    """
+    commits = history(store, table)
+    kept = [commit for commit in commits if commit.manifest is not None]
+    shown = ", ".join(dict.fromkeys(commit.name for commit in reversed(kept))) or "none"
+    if not kept or kept[-1].sequence != commits[-1].sequence:
+        raise UserError(f"--rollback: {table} has no current snapshot; expected one that a job published")
+    earlier = [commit for commit in kept if (commit.name == name if name else commit.name != kept[-1].name)]
+    if not earlier:
+        raise UserError(f"--rollback: got {name or 'the one before'!r}, expected one of the snapshots that are kept: {shown}")
+    base = current(store, table)
+    manifest = earlier[-1].manifest
+    assert base is not None and manifest is not None
+    return publish(store, table, earlier[-1].name, manifest, base=base)
+
+
+def retain(store: Store, table: str, keep: int) -> list[str]:
+    """Remove the folders of all but the last `keep` different snapshots, never the current one's; the names removed."""
+    newest_first = list(dict.fromkeys(commit.name for commit in reversed(history(store, table)) if commit.manifest is not None))
+    dropped = newest_first[max(1, keep) :]
+    for name in dropped:
+        store.remove(table, "snapshots", name)
+    return dropped

@@ -8,25 +8,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # inside a submitted job nothing is installed
 
-from fashion_ray import cli, cluster, tracking
+from fashion_ray import cli, cluster, memory, snapshots, tracking
 from fashion_ray.config import absolute
 from fashion_ray.models import engines
-from fashion_ray.scoring.describe import describe
+from fashion_ray.scoring.describe import describe, log_night, look
 from fashion_ray.scoring.models import resolve
 from fashion_ray.scoring.options import ScoreOptions
-from fashion_ray.scoring.score import catalog_of, score
-from fashion_ray.scoring.single import describe_picture, read_picture, score_picture
+from fashion_ray.scoring.score import How, catalog_of, score
 from fashion_ray.storage import Store
 
 
 def main(arguments: Sequence[str]) -> None:
     options = cli.parse(ScoreOptions, arguments, example="python jobs/score.py --model champion")
     store = Store(absolute(options.root))
-    if options.image is not None:
-        picture = read_picture(options.image)
-        model = resolve(options.model, store, tracking.locate(store))
-        choice = engines.choose(options.engine, options.precision, gpus=0, **engines.of_this_node())
-        print(describe_picture(options.image, score_picture(picture, model, choice, cache=options.cache)))
+    if (text := look(options, store)) is not None:
+        print(text)
         return
     catalog = catalog_of(store)
     store.check_writable()
@@ -35,12 +31,17 @@ def main(arguments: Sequence[str]) -> None:
     parameters = tracking.flat(options) | {"model_version": model.card.model_version, "catalog_snapshot": catalog.name}
     with (
         tracking.run(tracked, "score", parameters) as run,
+        memory.peak() as peak,
         cluster.connect(options.address, cpus=options.cpus) as has,
     ):
         choice = engines.choose(options.engine, options.precision, gpus=has.gpus, **engines.of_this_node())
-        result = score(store, catalog, model, choice, cache=options.cache, run_id=run.run_id)
-        run.metrics({f"score/{name}": value for name, value in {**result.books, **result.timing}.items()})
-        run.tags({"scores_snapshot": result.snapshot.name})
+        how = How(
+            choice=choice, cache=options.cache, run_id=run.run_id, limits=options.limits, full=options.full,
+            publish_anyway=options.publish_anyway,
+        )  # fmt: skip
+        result = score(store, catalog, model, how)
+        log_night(run, store, result, peak)
+    snapshots.retain(store, "scores", options.keep)
     print(describe(result, store, model.card, tracked))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import imagehash
@@ -132,7 +133,9 @@ def decode(content: bytes, height: int, width: int) -> np.ndarray:
     return canvas
 
 
-def decode_many(contents: list[bytes], height: int, width: int) -> tuple[np.ndarray, dict[int, BadPicture]]:
+def decode_many(
+    contents: list[bytes], height: int, width: int, decode: Callable[[bytes, int, int], np.ndarray] = decode
+) -> tuple[np.ndarray, dict[int, BadPicture]]:
     """Pixels of many pictures, uint8 (rows, height, width, 3), and what was wrong with those rows that stayed white."""
     pixels = np.full((len(contents), height, width, 3), 255, dtype=np.uint8)
     bad: dict[int, BadPicture] = {}

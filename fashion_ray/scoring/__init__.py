@@ -1,1 +1,5 @@
-"""The nightly job: every product of the catalog through a bundle, into published snapshots."""
+"""Scoring the catalog, and reading what was scored."""
+
+from fashion_ray.scoring.reader import open_scores
+
+__all__ = ["open_scores"]

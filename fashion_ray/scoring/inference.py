@@ -6,6 +6,7 @@ Evaluation after training and nightly scoring both come through here, so what is
 from __future__ import annotations
 
 import fcntl
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from fashion_ray.models import bundle, engines
 from fashion_ray.models.bundle import Card
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.models.network import LowerNetwork
+from fashion_ray.scoring.careful import DECODER, decode_carefully, load_decoder
 from fashion_ray.storage import Store
 
 BATCH = 64
@@ -46,8 +48,11 @@ class Output:
 class Inference:
     """A loaded bundle on an engine; made once a process, since loading and compiling take seconds."""
 
-    def __init__(self, files: dict[str, bytes], *, name: str, choice: EngineChoice, threads: int, cache: str) -> None:
+    def __init__(
+        self, files: dict[str, bytes], *, name: str, choice: EngineChoice, threads: int, cache: str, decoder: str = DECODER
+    ) -> None:
         self.card, network = bundle.load(files, name=name)
+        self._decoder, self._at_work = decoder, threading.Lock()
         size = self.card.decoded_size
         self._heads = network.heads.eval()
         exported = Path(cache) / "engines" / f"{self.card.trunk_version}.xml"
@@ -58,16 +63,26 @@ class Inference:
                 LowerNetwork(network, 0), pixel_shape=size, batch=BATCH, choice=choice, threads=threads, exported=exported
             )
 
-    def __call__(self, images: list[bytes]) -> Output:
+    def __call__(self, images: list[bytes], *, careful: bool = False) -> Output:
+        """Answers for encoded pictures; with care they are decoded in another process, which they may kill.
+
+        Several threads may call: one decodes while another has the engine.
+        """
         started = time.perf_counter()
-        pixels, bad = decode_many(images, *self.card.decoded_size)
-        decoded = time.perf_counter()
-        (embeddings,) = self._engine(pixels)
+        if careful:
+            pixels, bad = decode_carefully(images, *self.card.decoded_size, decoder=self._decoder)
+        else:
+            pixels, bad = decode_many(images, *self.card.decoded_size, decode=load_decoder(self._decoder))
+        asked = time.perf_counter()
+        with self._at_work:
+            decoded = time.perf_counter()
+            (embeddings,) = self._engine(pixels)
+            ended = time.perf_counter()
         return Output(
             embeddings=embeddings,
             logits=self.answer(embeddings),
             bad=bad,
-            seconds={"decode": decoded - started, "network": time.perf_counter() - decoded},
+            seconds={"decode": asked - started, "wait": decoded - asked, "network": ended - decoded},
         )
 
     def answer(self, embeddings: np.ndarray) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-CARRY, REUSE, SCORE, BAD = "carry", "reuse", "score", "bad"
+CARRY, REUSE, SCORE, BAD = ACTIONS = ("carry", "reuse", "score", "bad")
 """Copy last night's row; answer again from last night's embedding; run the network; leave in quarantine."""
 
 CATALOG = pa.schema(
@@ -56,7 +56,7 @@ class Night:
     def counts(self) -> dict[str, int]:
         """Products by action."""
         counted = dict(zip(*(column.to_pylist() for column in pc.value_counts(self.work["action"]).flatten()), strict=True))
-        return {action: counted.get(action, 0) for action in (CARRY, REUSE, SCORE, BAD)}
+        return {action: counted.get(action, 0) for action in ACTIONS}
 
     @property
     def quiet(self) -> bool:

@@ -42,7 +42,7 @@ def score_key(image_sha256: str, card: Card, choice: EngineChoice) -> str:
 
 def quarantined(catalog: pa.Table, output: Output, *, run_id: str, seen_at: str) -> list[dict[str, object]]:
     """Quarantine rows for the pictures that could not be decoded."""
-    ids = catalog["product_id"].to_pylist()
+    ids, hashes = catalog["product_id"].to_pylist(), catalog["image_sha256"].to_pylist()
     return [
         schema.quarantine_row(
             reason="decode_failed",
@@ -50,6 +50,7 @@ def quarantined(catalog: pa.Table, output: Output, *, run_id: str, seen_at: str)
             seen_at=seen_at,
             product_id=ids[row],
             detail=f"{error.reason}: {error.detail}",
+            image_sha256=hashes[row],
         )
         | {"run_id": run_id}
         for row, error in sorted(output.bad.items())

@@ -1,38 +1,49 @@
-"""The whole catalog through a bundle into a published snapshot. In: a catalog and a model. Out: scores, and balanced books.
+"""A night of scoring, from the driver's side. In: a catalog, a model, last night's scores. Out: a snapshot, or a refusal.
 
-The unit of work is a file of the catalog: read by tasks, scored by actors that each hold an engine, written as the file
-of the same name in the snapshot to be, with a receipt beside it. A file without a receipt is pending, so a run that was
-killed goes on where it stopped; nobody reads the folder before the commit.
+The unit of work is a file of the catalog: what is new in it goes through the network, the rest is carried over, and the
+file of the same name is written in the snapshot to be, with a receipt beside it. A file without a receipt is pending, so a
+run that was killed goes on where it stopped; nobody reads the folder before the commit.
 """
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import json
 import logging
 import time
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray.data
 
 from fashion_ray import cluster, snapshots
 from fashion_ray.catalog import schema
 from fashion_ray.catalog.pictures import DECODER_VERSION
-from fashion_ray.catalog.reading import read
-from fashion_ray.errors import ConflictError, ReconciliationError, UserError
+from fashion_ray.catalog.reading import READER_CPUS
+from fashion_ray.errors import ConflictError, GateRefused, ReconciliationError, UserError
 from fashion_ray.models.engines import EngineChoice
-from fashion_ray.scoring.inference import Inference, ResolvedModel
+from fashion_ray.scoring import night as nights
+from fashion_ray.scoring.actor import Places, ScoringActor, read_pictures
+from fashion_ray.scoring.careful import DECODER
+from fashion_ray.scoring.compare import Comparison, compare, total_centroids
+from fashion_ray.scoring.gates import Limits
+from fashion_ray.scoring.inference import ResolvedModel
+from fashion_ray.scoring.night import Night, plan_night
 from fashion_ray.scoring.plan import plan_engines
-from fashion_ray.scoring.rows import quarantined, score_rows
+from fashion_ray.scoring.publishing import write_report
+from fashion_ray.scoring.rows import score_key
 from fashion_ray.snapshots import Snapshot
-from fashion_ray.storage import Store, to_json
+from fashion_ray.storage import Store
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ["product_id", "image", "image_sha256"]
+CALLS = 2
+"""Files that an actor has at hand at once: one is decoded and written while the other has the engine."""
+
+Receipts = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +54,25 @@ class ScoreResult:
     books: dict[str, int]
     timing: dict[str, float]
     already_current: bool
+    comparison: Comparison | None = None
+    """With last night; null if nothing was published."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How a night is scored, beside what."""
+
+    choice: EngineChoice
+    cache: str
+    run_id: str
+    limits: Limits = field(default_factory=Limits)
+    full: bool = False
+    """Whether everything goes through the network, changed or not."""
+
+    publish_anyway: bool = False
+    """Whether a refusal of the gates is only noted."""
+
+    decoder: str = DECODER
 
 
 def catalog_of(store: Store) -> Snapshot:
@@ -56,57 +86,72 @@ def catalog_of(store: Store) -> Snapshot:
     return catalog
 
 
-def score(
-    store: Store, catalog: Snapshot, model: ResolvedModel, choice: EngineChoice, *, cache: str, run_id: str
-) -> ScoreResult:
+def score(store: Store, catalog: Snapshot, model: ResolvedModel, how: How) -> ScoreResult:
     """Publish the scores of a catalog. The same catalog, model and engine again change nothing.
 
-    Raises ReconciliationError if a product is missing or counted twice; nothing is published then.
+    Raises ReconciliationError if a product is missing or counted twice and GateRefused if a gate refuses; nothing is published
+    then.
     """
-    name = snapshots.fingerprint(catalog.name, model.card.model_version, DECODER_VERSION, choice.name, choice.precision)
+    snapshots.repair_pointer(store, "scores")
+    base = snapshots.current(store, "scores")
+    name = snapshots.fingerprint(
+        catalog.name, model.card.model_version, DECODER_VERSION, how.choice.name, how.choice.precision,
+        base.sequence if how.full and base else "",
+    )  # fmt: skip
     with store.held("scores", "locks", name) as free:
         if not free:
             raise ConflictError("scores: another process is scoring the same catalog with the same model; wait for it to end")
-        return _score(store, catalog, model, choice, name=name, cache=cache, run_id=run_id)
+        if base is not None and base.name == name and all(store.exists(file) for file in base.files):
+            return ScoreResult(snapshot=base, books=base.manifest["books"], timing={}, already_current=True)
+        return _score(store, catalog, model, how, base, name)
 
 
-def _score(
-    store: Store, catalog: Snapshot, model: ResolvedModel, choice: EngineChoice, *, name: str, cache: str, run_id: str
-) -> ScoreResult:
-    snapshots.repair_pointer(store, "scores")
-    base = snapshots.current(store, "scores")
-    if base is not None and base.name == name and all(store.exists(file) for file in base.files):
+def _score(store: Store, catalog: Snapshot, model: ResolvedModel, how: How, base: Snapshot | None, name: str) -> ScoreResult:
+    bad_before = _bad_before(store, base)
+    night = _plan(store, catalog, model, how, base, bad_before)
+    if base is not None and night.quiet and base.manifest["model_version"] == model.card.model_version:
+        log.info("nothing to score: %d products as last night", night.work.num_rows)
         return ScoreResult(snapshot=base, books=base.manifest["books"], timing={}, already_current=True)
     folder = snapshots.staging("scores", name)
+    places = Places(
+        store=store,
+        catalog=catalog.folder,
+        before=base.folder if base else "",
+        folder=folder,
+        cache=how.cache,
+        run_id=how.run_id,
+    )
     started = time.perf_counter()
     receipts = _receipts(store, folder)
-    parts = {entry["name"]: entry["rows"] for entry in catalog.manifest["files"]}
-    pending = [part for part in parts if part not in receipts]
+    counts = night.counts
     log.info(
-        "scoring %d products in %d files (%d done before) with %s %s", catalog.manifest["rows"], len(parts), len(receipts),
-        choice.name, choice.precision,
+        "%d products in %d files (%d files done before): %d carried over, %d answered again from their embeddings, %d for the "
+        "network, %d quarantined before; %s %s", catalog.manifest["rows"], len(catalog.manifest["files"]), len(receipts),
+        counts[nights.CARRY], counts[nights.REUSE], counts[nights.SCORE], counts[nights.BAD], how.choice.name,
+        how.choice.precision,
     )  # fmt: skip
-    fresh = _run(store, catalog, pending, model, choice, folder=folder, cache=cache, run_id=run_id)
+    fresh = _run(night, [part for part in _parts(catalog) if part not in receipts], model, how, places)
     receipts |= fresh
-    wall_s = time.perf_counter() - started
-    books = balance(parts, receipts)
+    timing = _timing(fresh, time.perf_counter() - started)
+    books = balance(_parts(catalog), receipts)
     bad = [row for receipt in receipts.values() for row in receipt["quarantined"]]
-    quarantine = f"scores-{name}.parquet"
-    store.write_table(pa.Table.from_pylist(bad, schema=schema.QUARANTINE), "quarantine", quarantine)
+    bad += [row for row in bad_before.to_pylist() if row["product_id"] in _still_bad(night)]
+    quarantine = pa.Table.from_pylist(bad, schema=schema.QUARANTINE)
+    store.write_table(quarantine, "quarantine", f"scores-{name}.parquet")
     manifest = {
-        "files": [receipts[part]["file"] for part in sorted(parts)],
-        "rows": books["scored"],
-        "books": books,
-        "catalog_snapshot": catalog.name,
-        "model_version": model.card.model_version,
-        "trunk_version": model.card.trunk_version,
-        "targets": model.card.targets,
-        "engine": choice.name,
-        "precision": choice.precision,
-        "run_id": run_id,
-        "quarantine": f"quarantine/{quarantine}",
+        "files": [receipts[part]["file"] for part in sorted(_parts(catalog))], "rows": books["scored"] + books["carried_over"],
+        "books": books, "catalog_snapshot": catalog.name, "model_version": model.card.model_version,
+        "trunk_version": model.card.trunk_version, "targets": model.card.targets, "engine": how.choice.name,
+        "precision": how.choice.precision, "decoder_version": DECODER_VERSION, "run_id": how.run_id,
+        "base": base.name if base else None, "quarantine": f"quarantine/scores-{name}.parquet",
+        "centroids": total_centroids(receipts.values()),
         "schema": [f"{field.name}: {field.type}" for field in schema.scores(model.card.targets, model.card.embedding_dim)],
-    }
+    }  # fmt: skip
+    comparison = compare(store, catalog, model, base, folder, manifest, quarantine, limits=how.limits)
+    manifest["refused_by_gates"] = comparison.refusals
+    publishes = not comparison.refusals or how.publish_anyway
+    write_report(store, catalog, name, comparison, _facts(manifest), books, published=publishes)
+    _judge(comparison, publishes)
     try:
         snapshot = snapshots.publish(store, "scores", name, manifest, base=base)
     except ConflictError:
@@ -114,92 +159,136 @@ def _score(
         if published is None or published.name != name:
             raise
         snapshot = published  # another run published the same scores first: both end right
-    return ScoreResult(snapshot=snapshot, books=books, timing=_timing(fresh, wall_s), already_current=False)
+    return ScoreResult(snapshot=snapshot, books=books, timing=timing, already_current=False, comparison=comparison)
 
 
-def balance(parts: dict[str, int], receipts: dict[str, dict[str, Any]]) -> dict[str, int]:
+def _facts(manifest: dict[str, Any]) -> dict[str, str]:
+    shown = ("catalog_snapshot", "base", "model_version", "trunk_version", "engine", "precision", "run_id")
+    return {name.replace("_", " "): str(manifest[name] or "none") for name in shown}
+
+
+def _judge(comparison: Comparison, publishes: bool) -> None:
+    for sentence in comparison.refusals:
+        log.warning("gate: %s", sentence)
+    if not publishes:
+        raise GateRefused(
+            "; ".join(comparison.refusals) + ". The scores were not published; look at the page, and pass --publish-anyway if "
+            "they are meant, which scores nothing again"
+        )
+
+
+def _plan(
+    store: Store, catalog: Snapshot, model: ResolvedModel, how: How, base: Snapshot | None, bad_before: pa.Table
+) -> Night:
+    """What is to be done for every product."""
+    products = _columns(store, catalog, ["product_id", "image_sha256"], ("part", "position"))
+    keys = [score_key(sha, model.card, how.choice) for sha in products["image_sha256"].to_pylist()]
+    products = products.append_column("score_key", pa.array(keys, type=pa.string())).select(nights.CATALOG.names)
+    before, comparable = nights.BEFORE.empty_table(), False
+    if base is not None:
+        names = ["product_id", "image_sha256", "score_key", "trunk_version"]
+        before = _columns(store, base, names, ("old_part", "old_position")).cast(nights.BEFORE)
+        now = (how.choice.name, how.choice.precision, DECODER_VERSION)
+        comparable = now == tuple(base.manifest.get(key) for key in ("engine", "precision", "decoder_version"))
+    return plan_night(
+        products.cast(nights.CATALOG), before, bad_before, trunk_version=model.card.trunk_version, comparable=comparable,
+        full=how.full,
+    )  # fmt: skip
+
+
+def _columns(store: Store, snapshot: Snapshot, names: list[str], place: tuple[str, str]) -> pa.Table:
+    """Some columns of a snapshot, and the file and row that each row is."""
+    tables = []
+    for part in _parts(snapshot):
+        table = store.read_table(snapshot.folder, part, columns=names).select(names)
+        table = table.append_column(place[0], pa.array([part] * table.num_rows, type=pa.string()))
+        tables.append(table.append_column(place[1], pa.array(np.arange(table.num_rows, dtype=np.int32))))
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def _parts(snapshot: Snapshot) -> dict[str, int]:
+    """The files of a snapshot and their rows."""
+    return {entry["name"]: entry["rows"] for entry in snapshot.manifest["files"]}
+
+
+def _bad_before(store: Store, base: Snapshot | None) -> pa.Table:
+    """Last night's quarantine, as far as it knows the bytes; empty before the first night."""
+    if base is None:
+        return schema.QUARANTINE.empty_table()
+    table = store.read_table(str(base.manifest["quarantine"]))
+    if "image_sha256" not in table.column_names:
+        return schema.QUARANTINE.empty_table()
+    return table.filter(pc.and_(pc.is_valid(table["image_sha256"]), pc.is_valid(table["product_id"]))).cast(schema.QUARANTINE)
+
+
+def _still_bad(night: Night) -> set[str]:
+    return set(night.work.filter(pc.equal(night.work["action"], nights.BAD))["product_id"].to_pylist())
+
+
+def balance(parts: dict[str, int], receipts: Receipts) -> dict[str, int]:
     """The books: catalog = scored + carried over + quarantined. Raises ReconciliationError with the files that do not fit."""
-    wrong = [
-        part
-        for part, rows in parts.items()
-        if part not in receipts or receipts[part]["file"]["rows"] + len(receipts[part]["quarantined"]) != rows
-    ]
+    here = {part: receipts[part] for part in parts if part in receipts}
+    done = {
+        part: receipt["file"]["rows"] + len(receipt["quarantined"]) + receipt["actions"][nights.BAD]
+        for part, receipt in here.items()
+    }
+    actions = {action: sum(receipt["actions"][action] for receipt in here.values()) for action in nights.ACTIONS}
+    failed = sum(len(receipt["quarantined"]) for receipt in here.values())
     books = {
         "catalog": sum(parts.values()),
-        "scored": sum(receipts[part]["file"]["rows"] for part in parts if part in receipts),
-        "carried_over": 0,
-        "quarantined": sum(len(receipts[part]["quarantined"]) for part in parts if part in receipts),
+        "scored": actions[nights.SCORE] + actions[nights.REUSE] - failed,
+        "carried_over": actions[nights.CARRY],
+        "quarantined": failed + actions[nights.BAD],
+        "from_embeddings": actions[nights.REUSE],
     }
+    wrong = [part for part, rows in parts.items() if done.get(part) != rows]
     if wrong or books["catalog"] != books["scored"] + books["carried_over"] + books["quarantined"]:
         raise ReconciliationError(f"scores: the books do not balance: {books}; files that do not fit: {wrong[:10]}")
     return books
 
 
-class ScoringActor:
-    """Scores a file of the catalog at a time and writes the file of the same name."""
-
-    def __init__(
-        self, *, store: Store, folder: str, files: Any, choice: EngineChoice, threads: int, cache: str, run_id: str
-    ) -> None:
-        self._store, self._folder, self._choice, self._run_id = store, folder, choice, run_id
-        self._inference = Inference(ray.get(files), name=folder, choice=choice, threads=threads, cache=cache)
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        part = table["part"][0].as_py()
-        catalog = table.select(COLUMNS)
-        output = self._inference(catalog["image"].to_pylist())
-        started, now = time.perf_counter(), snapshots.now()
-        rows = score_rows(catalog, output, self._inference.card, self._choice, run_id=self._run_id, scored_at=now)
-        bad = quarantined(catalog, output, run_id=self._run_id, seen_at=now)
-        ids = [*rows["product_id"].to_pylist(), *(row["product_id"] for row in bad)]
-        if sorted(ids) != sorted(catalog["product_id"].to_pylist()) or len(set(ids)) != len(ids):
-            raise ReconciliationError(f"scores: the rows of {part} are not those of the catalog")
-        size = self._store.write_table(rows, self._folder, part, compression="none")
-        digest = hashlib.sha256(self._store.read_bytes(self._folder, part)).hexdigest()
-        receipt = {
-            "part": part,
-            "file": snapshots.file_entry(part, digest, rows.num_rows, size),
-            "quarantined": bad,
-            "seconds": output.seconds | {"write": time.perf_counter() - started},
-        }
-        self._store.write_bytes(to_json(receipt), self._folder, "_receipts", f"{part}.json")
-        return pa.table({"receipt": [json.dumps(receipt)]})
-
-
-def _run(
-    store: Store, catalog: Snapshot, pending: list[str], model: ResolvedModel, choice: EngineChoice, **places: str
-) -> dict[str, dict[str, Any]]:
-    """Score the pending files on the cluster; their receipts."""
+def _run(night: Night, pending: list[str], model: ResolvedModel, how: How, places: Places) -> Receipts:
+    """Do the work of the pending files on the cluster; their receipts."""
     if not pending:
         return {}
     has = cluster.resources()
     plan = plan_engines(
-        device=choice.device, cpus=has.cpus, gpus=has.gpus, nodes=has.nodes, cpus_per_node=has.cpus_per_node, work=len(pending)
-    )
-    tables = read(store, catalog, COLUMNS, parts=pending)
-    receipts = tables.map_batches(
-        ScoringActor,
-        batch_size=None,
-        batch_format="pyarrow",
-        fn_constructor_kwargs={
-            "store": store, "folder": places["folder"], "files": ray.put(model.files), "choice": choice,
-            "threads": plan.threads, "cache": places["cache"], "run_id": places["run_id"],
-        },
-        compute=ray.data.ActorPoolStrategy(size=plan.actors),
-        num_cpus=plan.cpus,
-        num_gpus=plan.gpus,
+        device=how.choice.device, cpus=has.cpus, gpus=has.gpus, nodes=has.nodes, cpus_per_node=has.cpus_per_node,
+        work=len(pending),
     )  # fmt: skip
-    found: dict[str, dict[str, Any]] = {}
+    work = [night.work.filter(pc.equal(night.work["part"], part)).combine_chunks() for part in pending]
+    receipts = (
+        ray.data.from_arrow(work)
+        .map_batches(
+            functools.partial(read_pictures, places=places), batch_size=None, batch_format="pyarrow", num_cpus=READER_CPUS
+        )
+        .map_batches(
+            ScoringActor,
+            batch_size=None,
+            batch_format="pyarrow",
+            fn_constructor_kwargs={
+                "places": places, "files": ray.put(model.files), "choice": how.choice, "threads": plan.threads,
+                "decoder": how.decoder,
+            },
+            compute=ray.data.ActorPoolStrategy(
+                size=plan.actors, max_tasks_in_flight_per_actor=2 * CALLS, max_concurrent_calls_per_actor=CALLS,
+                enable_true_multi_threading=True,
+            ),
+            num_cpus=plan.cpus,
+            num_gpus=plan.gpus,
+        )
+    )  # fmt: skip
+    found: Receipts = {}
     rows = 0
     for row in receipts.iter_rows():
         receipt = json.loads(row["receipt"])
         found[receipt["part"]] = receipt
         rows += receipt["file"]["rows"]
-        log.info("scored %d products, %d of %d files", rows, len(found), len(pending))
+        log.info("%d products, %d of %d files", rows, len(found), len(pending))
     return found
 
 
-def _receipts(store: Store, folder: str) -> dict[str, dict[str, Any]]:
+def _receipts(store: Store, folder: str) -> Receipts:
     names = [name for name in store.names(folder, "_receipts") if name.endswith(".json") and not name.startswith(".")]
     receipts = (store.read_json(folder, "_receipts", name) for name in names)
     return {receipt["part"]: receipt for receipt in receipts if _whole(store, folder, receipt["file"])}
@@ -210,14 +299,13 @@ def _whole(store: Store, folder: str, file: dict[str, Any]) -> bool:
     return bool(store.size_bytes(folder, file["name"]) == file["size_bytes"])
 
 
-def _timing(receipts: dict[str, dict[str, Any]], wall_s: float) -> dict[str, float]:
-    """Where the time went, summed over actors, and rows a second of wall time."""
-    total: Counter[str] = Counter()
-    for receipt in receipts.values():
-        total.update(receipt["seconds"])
+def _timing(receipts: Receipts, wall_s: float) -> dict[str, float]:
+    """Rows a second of wall time, and where the time of the actors' threads and readers went, in seconds."""
+    found = {"wall_s": wall_s, "rows_per_second": 0.0}
     rows = sum(receipt["file"]["rows"] for receipt in receipts.values())
-    return {
-        "wall_s": wall_s,
-        "rows_per_second": rows / wall_s if wall_s else 0.0,
-        **{f"{key}_s": value for key, value in total.items()},
-    }
+    if wall_s:
+        found["rows_per_second"] = rows / wall_s
+    for receipt in receipts.values():
+        for key, value in receipt["seconds"].items():
+            found[f"{key}_s"] = found.get(f"{key}_s", 0.0) + value
+    return found

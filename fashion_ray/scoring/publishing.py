@@ -1,0 +1,71 @@
+"""What people see of a night. In: its result. Out: a page and a table below reports/, lines for a log, MLflow artifacts."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fashion_ray import snapshots
+from fashion_ray.pages.changes_report import changes_report, pictured
+from fashion_ray.scoring.compare import Comparison
+from fashion_ray.snapshots import Snapshot
+from fashion_ray.storage import Store
+
+
+def write_report(
+    store: Store,
+    catalog: Snapshot,
+    name: str,
+    comparison: Comparison,
+    facts: dict[str, str],
+    books: dict[str, int],
+    *,
+    published: bool,
+) -> dict[str, str]:
+    """Write what changed below reports/scores-<name>/; the paths below the root, by what they are."""
+    folder = f"reports/scores-{name}"
+    wanted = pictured(comparison.changes, targets=comparison.targets) if comparison.drift is not None else []
+    page = changes_report(
+        title=f"Scores {name}",
+        facts=facts,
+        books=books,
+        changes=comparison.changes,
+        targets=comparison.targets,
+        classes=comparison.classes,
+        verdicts=comparison.verdicts,
+        published=published,
+        drift=comparison.drift,
+        accuracy_pairs=comparison.accuracy_pairs,
+        pictures=pictures(store, catalog, wanted),
+        next_steps=[] if published else ["`python jobs/score.py --publish-anyway` publishes these scores as they are"],
+    )
+    store.write_bytes(page.encode(), folder, "changes.html")
+    store.write_table(comparison.changes, folder, "changes.parquet")
+    return {"page": f"{folder}/changes.html", "changes": f"{folder}/changes.parquet"}
+
+
+def pictures(store: Store, catalog: Snapshot, product_ids: list[str]) -> dict[str, bytes]:
+    """The pictures of some products; only the files that hold them are opened."""
+    wanted = pa.array(product_ids, type=pa.string())
+    found: dict[str, bytes] = {}
+    for entry in catalog.manifest["files"]:
+        if len(found) == len(wanted):
+            break
+        ids = store.read_table(catalog.folder, entry["name"], columns=["product_id"])["product_id"]
+        rows = pc.indices_nonzero(pc.is_in(ids, wanted)).to_pylist()
+        if rows:
+            table = store.read_rows(catalog.folder, entry["name"], columns=["product_id", "image"], rows=rows)
+            found |= dict(zip(table["product_id"].to_pylist(), table["image"].to_pylist(), strict=True))
+    return found
+
+
+def listing(store: Store) -> list[str]:
+    """A line a commit, the current one marked."""
+    commits = snapshots.history(store, "scores")
+    lines = []
+    for commit in commits:
+        manifest = commit.manifest
+        what = f"{manifest['rows']} rows, model {manifest['model_version']}" if manifest is not None else "removed"
+        mark = "*" if commit is commits[-1] else " "
+        lines.append(f"{mark} {commit.sequence:>4}  {commit.published_at}  {commit.name}  {what}")
+    return lines or ["no scores were published yet"]
