@@ -94,59 +94,82 @@ def _unchanged(base: snapshots.Snapshot) -> IngestResult:
     return IngestResult(snapshot=base, books=base.manifest["books"], summary=quiet, previews={}, already_current=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Coming:
+    """The catalog to be, before groups and sides."""
+
+    facts: pa.Table
+    """MERGED, with people's labels."""
+
+    corrections: pa.Table
+    quarantine: pa.Table
+    books: dict[str, int]
+    summary: dict[str, int]
+    previews: dict[str, bytes]
+    pieces: list[Piece]
+
+
 def _build(
     request: Request, store: Store, base: snapshots.Snapshot | None, *, name: str, key: str, run_id: str, each: Each
 ) -> IngestResult:
-    seen_at = snapshots.now()
-    source, before = request.source, earlier.load(store, base)
-    plan = plan_ingest(
-        _read_rows(source, each), source.pictures(), existing=before.facts["product_id"].combine_chunks(), delta=request.delta,
-        in_order=source.in_order, seen_at=seen_at,
-    )  # fmt: skip
-    if not plan.portions and not request.delta:
-        raise UserError(f"--source: {source.name} has no pictures ({plan.rows} rows); expected some beside or in its rows")
-    log.info("%s: %d rows, %d pictures, in %d portions", source.name, plan.rows, plan.pictures, len(plan.portions))
-    zips.forget()
-    staging = f"catalog/staging/{name}"
-    found = _inspect_all(source, store, plan, before, staging, each)
-    coming = merge(found, before.facts, plan.relabelled, plan.withdrawn, delta=request.delta)
-    if not coming.num_rows:
-        raise UserError(
-            f"--source: {source.name} leaves no product in the catalog: of {plan.pictures} pictures none can be used; "
-            "expected JPEG or PNG"
-        )
-    coming, corrected, refused = _corrected(coming, before.corrections, request.corrected, seen_at)
-    books = balance(plan, found, coming)
-    summary = summarize(before.facts, coming)
-    quarantine = quarantine_table(
-        before.quarantine, [*plan.quarantined, *refused], found, plan, delta=request.delta, run_id=run_id, seen_at=seen_at,
-    )  # fmt: skip
-    summary["quarantined"] = quarantine.num_rows
-    if base is not None and _says_the_same(base, before, summary, quarantine, corrected):
+    before = earlier.load(store, base)
+    coming = _take_in(request, store, before, f"catalog/staging/{name}", run_id=run_id, each=each)
+    if base is not None and _says_the_same(base, before, coming):
         return _unchanged(base)
-    settled = splits.settle(
-        coming.append_column("stratum", pa.array(labels.stratum(coming), type=pa.string())), before.known, ratios=request.ratios
-    )
+    strata = pa.array(labels.stratum(coming.facts), type=pa.string())
+    settled = splits.settle(coming.facts.append_column("stratum", strata), before.known, ratios=request.ratios)
     for product_id in settled.bridges:
         log.warning("product %s is a near-duplicate of two sides: it is kept out of training", product_id)
-    pieces = [*before.pieces, *(Piece(staging, staged_name(len(before.pieces) + n)) for n in range(len(plan.portions)))]
-    files = _assemble_all(store, _ready(coming, settled), pieces, snapshots.staging("catalog", name), each, base)
     folder = snapshots.staging("catalog", name)
+    files = _assemble_all(store, _ready(coming.facts, settled), coming.pieces, folder, each)
     store.write_table(settled.remembered, folder, earlier.REMEMBERED)
-    store.write_table(corrected, folder, earlier.CORRECTED)
-    store.write_table(quarantine, "quarantine", f"catalog-{name}.parquet")
+    store.write_table(coming.corrections, folder, earlier.CORRECTED)
+    store.write_table(coming.quarantine, "quarantine", f"catalog-{name}.parquet")
     manifest = {
-        "request": key, "files": files, "books": books, "summary": summary, "rows": coming.num_rows, "source": source.name,
-        "delta": request.delta, "run_id": run_id, "base": base.name if base else None,
+        "request": key, "files": files, "books": coming.books, "summary": coming.summary, "rows": coming.facts.num_rows,
+        "source": request.source.name, "delta": request.delta, "run_id": run_id, "base": base.name if base else None,
         "layout_version": LAYOUT_VERSION, "decoder_version": DECODER_VERSION, "split_ratios": list(request.ratios),
-        "bridges": len(settled.bridges), "corrections": corrected.num_rows,
-        "quarantine": f"quarantine/catalog-{name}.parquet", "quarantine_reasons": _counts(quarantine["reason"]),
-        "schema": [f"{field.name}: {field.type}" for field in schema.CATALOG], "picture_sizes": _sizes(coming),
+        "bridges": len(settled.bridges), "corrections": coming.corrections.num_rows,
+        "quarantine": f"quarantine/catalog-{name}.parquet", "quarantine_reasons": _counts(coming.quarantine["reason"]),
+        "schema": [f"{field.name}: {field.type}" for field in schema.CATALOG], "picture_sizes": _sizes(coming.facts),
     }  # fmt: skip
     if snapshots.current(store, "catalog") != base:
         raise ConflictError("catalog: another ingest published while this one was at work; run the same command again")
     snapshot = snapshots.publish(store, "catalog", name, manifest, base=base)
-    return IngestResult(snapshot=snapshot, books=books, summary=summary, previews=_previews(found), already_current=False)
+    return IngestResult(
+        snapshot=snapshot, books=coming.books, summary=coming.summary, previews=coming.previews, already_current=False
+    )
+
+
+def _take_in(request: Request, store: Store, before: Earlier, staging: str, *, run_id: str, each: Each) -> _Coming:
+    """Read the feed, stage its pictures, and merge it with the catalog so far; what only that needs is let go of at the end."""
+    source, seen_at = request.source, snapshots.now()
+    plan = plan_ingest(
+        _read_rows(source, each), source.pictures(), existing=before.facts["product_id"].combine_chunks(), delta=request.delta,
+        in_order=source.in_order, seen_at=seen_at,
+    )  # fmt: skip
+    zips.forget()
+    if not plan.portions and not request.delta:
+        raise UserError(f"--source: {source.name} has no pictures ({plan.rows} rows); expected some beside or in its rows")
+    log.info("%s: %d rows, %d pictures, in %d portions", source.name, plan.rows, plan.pictures, len(plan.portions))
+    found = _inspect_all(source, store, plan, before, staging, each)
+    merged = merge(found, before.facts, plan.relabelled, plan.withdrawn, delta=request.delta)
+    if not merged.num_rows:
+        raise UserError(
+            f"--source: {source.name} leaves no product in the catalog: of {plan.pictures} pictures none can be used; "
+            "expected JPEG or PNG"
+        )
+    facts, corrected, refused = _corrected(merged, before.corrections, request.corrected, seen_at)
+    quarantine = quarantine_table(
+        before.quarantine, [*plan.quarantined, *refused], found, plan, delta=request.delta, run_id=run_id, seen_at=seen_at
+    )
+    first = len(before.pieces)
+    staged = [Piece(staging, staged_name(first + number)) for number in range(len(plan.portions))]
+    return _Coming(
+        facts=facts, corrections=corrected, quarantine=quarantine, books=balance(plan, found, facts),
+        summary=summarize(before.facts, facts) | {"quarantined": quarantine.num_rows}, previews=_previews(found),
+        pieces=[*before.pieces, *staged],
+    )  # fmt: skip
 
 
 def _corrected(
@@ -229,9 +252,7 @@ def _ready(coming: pa.Table, settled: splits.Settled) -> pa.Table:
     return schema.cast(table, READY)
 
 
-def _assemble_all(
-    store: Store, ready: pa.Table, pieces: Sequence[Piece], folder: str, each: Each, base: snapshots.Snapshot | None
-) -> list[dict[str, Any]]:
+def _assemble_all(store: Store, ready: pa.Table, pieces: Sequence[Piece], folder: str, each: Each) -> list[dict[str, Any]]:
     size = sum(store.size_bytes(piece.folder, piece.file) or 0 for piece in pieces)
     runs = plan_runs(ready, row_bytes=size / max(1, ready.num_rows))
     task = functools.partial(assemble, store=store, pieces=list(pieces), folder=folder)
@@ -242,13 +263,12 @@ def _assemble_all(
     return sorted(entries, key=lambda entry: str(entry["name"]))
 
 
-def _says_the_same(
-    base: snapshots.Snapshot, before: Earlier, summary: dict[str, int], quarantine: pa.Table, corrected: pa.Table
-) -> bool:
+def _says_the_same(base: snapshots.Snapshot, before: Earlier, coming: _Coming) -> bool:
     """Whether a snapshot would be the same as the one before it."""
-    quiet = summary["unchanged"] == base.manifest["rows"] and not summary["added"]
+    quiet = coming.summary["unchanged"] == base.manifest["rows"] and not coming.summary["added"]
     alike = base.manifest.get("layout_version") == LAYOUT_VERSION and before.decoded_alike
-    return quiet and alike and same_quarantine(quarantine, before.quarantine) and corrected.equals(before.corrections)
+    kept = coming.corrections.equals(before.corrections) and same_quarantine(coming.quarantine, before.quarantine)
+    return quiet and alike and kept
 
 
 def _previews(found: pa.Table) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,9 +35,16 @@ def joined_categories(table: pa.Table) -> list[str | None]:
     A class is named by its path, `Apparel / Topwear / Tshirts`; what is left of a level of which something stands on its own
     ends in RESERVED_LABEL, `Apparel / Topwear / (other)`.
     """
-    paths: list[Path] = list(zip(*(table[level].to_pylist() for level in CATEGORY_LEVELS), strict=True))
-    names = _class_names(Counter(path for path in paths if path[0] is not None))
-    return [names.get(path) for path in paths]
+    codes = [table[level].combine_chunks().dictionary_encode() for level in CATEGORY_LEVELS]
+    values = [[*code.dictionary.to_pylist(), None] for code in codes]
+    numbers = np.stack([np.asarray(code.indices.fill_null(len(code.dictionary))) for code in codes], axis=1)
+    unique, row, counts = np.unique(numbers, axis=0, return_inverse=True, return_counts=True)
+    paths = [tuple(level[number] for level, number in zip(values, path, strict=True)) for path in unique.tolist()]
+    names = _class_names(
+        Counter({path: count for path, count in zip(paths, counts.tolist(), strict=True) if path[0] is not None})
+    )
+    named = [names.get(path) for path in paths]
+    return [named[number] for number in row.ravel().tolist()]
 
 
 def _class_names(counts: Mapping[Path, int]) -> dict[Path, str]:

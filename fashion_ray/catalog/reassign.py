@@ -46,17 +46,28 @@ def reassign(table: pa.Table, *, catch_all: str = CATCH_ALL, minimum: float = MI
     nothing as similar as `minimum`, it keeps its labels and the similarity is null, as it is for every other product.
     """
     assert 0 < minimum <= 1, minimum  # 0 would take names that share no word with any label
-    columns = {level: table[level].to_pylist() for level in CATEGORY_LEVELS}
-    similarities: list[float | None] = [None] * table.num_rows
     names = table["productDisplayName"].to_pylist()
-    rows = [row for row, master in enumerate(columns[CATEGORY_LEVELS[0]]) if master == catch_all and names[row]]
+    caught = np.flatnonzero(np.asarray(pc.fill_null(pc.equal(table[CATEGORY_LEVELS[0]], catch_all), False)))
+    rows = [row for row in caught.tolist() if names[row]]
     classes = _classes(table, catch_all) if rows else []
-    for row, (number, similarity) in zip(rows, _most_similar(names, rows, [path[-1] for path in classes]), strict=False):
-        if similarity >= minimum:
-            similarities[row] = similarity
-            for level, label in zip(CATEGORY_LEVELS, classes[number], strict=True):
-                columns[level][row] = label
-    return pa.table([*columns.values(), similarities], schema=COLUMNS)
+    found = zip(rows, _most_similar(names, rows, [path[-1] for path in classes]), strict=False)
+    moved = [(row, number, similarity) for row, (number, similarity) in found if similarity >= minimum]
+    mask = np.zeros(table.num_rows, dtype=bool)
+    mask[[row for row, _, _ in moved]] = True
+    columns = [
+        pc.replace_with_mask(
+            table[level].combine_chunks(),
+            pa.array(mask),
+            pa.array([classes[number][depth] for _, number, _ in moved], pa.string()),
+        )
+        for depth, level in enumerate(CATEGORY_LEVELS)
+    ]
+    similarities = pc.replace_with_mask(
+        pa.nulls(table.num_rows, pa.float32()),
+        pa.array(mask),
+        pa.array([similarity for _, _, similarity in moved], pa.float32()),
+    )
+    return pa.table([*columns, similarities], schema=COLUMNS)
 
 
 def _classes(table: pa.Table, catch_all: str) -> list[tuple[str, str | None, str]]:

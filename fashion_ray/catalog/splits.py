@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,6 +19,7 @@ from fashion_ray.catalog import near_duplicates
 from fashion_ray.catalog.schema import BRIDGE, KNOWN, SPLITS
 
 DEFAULT_RATIOS = (0.8, 0.1, 0.1)
+_SETTLED = ["product_id", "group_id", "split"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +46,14 @@ class _Kin:
     fresh: np.ndarray
     """Rows whose group and side are to be found, bool (rows,)."""
 
-    names: dict[int, str]
-    """The smallest known group of a component that has one."""
+    names: pa.ChunkedArray
+    """Of each row, the smallest known group in its component; null if there is none."""
 
-    sides: dict[int, set[str]]
-    """Every side that a component touches."""
+    side: pa.ChunkedArray
+    """Of each row, the side that its component touches; BRIDGE if it touches several, null if none."""
+
+    torn: pa.ChunkedArray
+    """Whether a row's component touches several sides."""
 
 
 def settle(facts: pa.Table, known: pa.Table, *, ratios: tuple[float, float, float] = DEFAULT_RATIOS) -> Settled:
@@ -63,20 +66,12 @@ def settle(facts: pa.Table, known: pa.Table, *, ratios: tuple[float, float, floa
     """
     position = pc.index_in(facts["product_id"], known["product_id"]).combine_chunks()
     before = known.take(position)
-    strata = facts["stratum"].to_pylist()
     kin = _kin(facts, known, before)
-    ids = facts["product_id"].to_pylist()
-    groups = _groups(ids, before["group_id"].to_pylist(), kin)
-    sides = [
-        None if stratum is None else _inherited(kin, row) if kin.fresh[row] else side
-        for row, (stratum, side) in enumerate(zip(strata, before["split"].to_pylist(), strict=True))
-    ]
-    for row, side in _assigned(ids, strata, sides, kin, ratios).items():
-        sides[row] = side
-    settled = pa.table(
-        {"product_id": ids, "group_id": pa.array(groups, type=pa.string()), "split": pa.array(sides, type=pa.string())}
-    )
-    bridges = [ids[row] for row in np.flatnonzero(kin.fresh) if sides[row] == BRIDGE]
+    fresh, labelled = pa.array(kin.fresh), pc.is_valid(facts["stratum"])
+    sides = pc.if_else(labelled, pc.if_else(fresh, kin.side, before["split"]), None)
+    bridges = facts["product_id"].filter(pc.and_(fresh, pc.fill_null(pc.equal(sides, BRIDGE), False))).to_pylist()
+    sides = _assigned(facts, sides, kin, ratios)
+    settled = pa.table([facts["product_id"], _groups(facts["product_id"], before["group_id"], kin), sides], names=_SETTLED)
     return Settled(groups=settled, bridges=bridges, remembered=_remembered(facts, known, settled, position))
 
 
@@ -87,69 +82,76 @@ def _kin(facts: pa.Table, known: pa.Table, before: pa.Table) -> _Kin:
     departed = known.filter(pc.invert(pc.is_in(known["product_id"], facts["product_id"])))
     content, perceptual = (_joined(facts[name], departed[name]) for name in ("image_sha256", "perceptual_hash"))
     pairs = near_duplicates.pairs(content, perceptual, np.r_[fresh, np.zeros(departed.num_rows, dtype=bool)])
-    names, group_of_known = np.unique(np.array(known["group_id"].to_pylist(), dtype=object), return_inverse=True)
-    old_group = pc.index_in(_joined(before["group_id"], departed["group_id"]), pa.array(names, type=pa.string()))
+    names = pc.unique(known["group_id"])
+    names = names.take(pc.sort_indices(names))
+    old_group = pc.index_in(_joined(before["group_id"], departed["group_id"]), names)
     node = np.asarray(pc.add(old_group, facts.num_rows).fill_null(-1))
     rows = np.arange(facts.num_rows)
     nodes = np.r_[np.where(fresh, rows, node[: len(rows)]), node[len(rows) :]]
     ties = rows[fresh & (node[: len(rows)] >= 0)]
     joined = np.concatenate([nodes[pairs], np.stack([ties, node[ties]], axis=1)])
     component = near_duplicates.components(len(rows) + len(names), joined)
-    sides: dict[int, set[str]] = defaultdict(set)
-    for number, side in set(zip(component[len(rows) + group_of_known].tolist(), known["split"].to_pylist(), strict=True)):
-        if side is not None:
-            sides[number].add(side)
-    smallest: dict[int, str] = {}
-    for number, name in zip(component[len(rows) :].tolist(), names, strict=True):
-        smallest.setdefault(number, name)  # names are sorted
-    return _Kin(component=component[nodes[: len(rows)]], fresh=fresh, names=smallest, sides=sides)
+    mine = component[nodes[: len(rows)]]
+    touched = pa.table(
+        {
+            "component": component[len(rows) + np.asarray(pc.index_in(known["group_id"], names), dtype=np.int64)],
+            "side": known["split"],
+        }
+    )
+    sides = (
+        touched.filter(pc.is_valid(touched["side"]))
+        .group_by("component")
+        .aggregate([("side", "min"), ("side", "count_distinct")])
+    )
+    found = sides.take(pc.index_in(pa.array(mine), sides["component"]))
+    torn = pc.fill_null(pc.greater(found["side_count_distinct"], 1), False)
+    side = pc.if_else(torn, BRIDGE, found["side_min"])
+    with_groups, first = np.unique(component[len(rows) :], return_index=True)  # names are sorted: the first is the smallest
+    smallest = names.take(pa.array(first)).take(pc.index_in(pa.array(mine), pa.array(with_groups)))
+    return _Kin(component=mine, fresh=fresh, names=smallest, side=side, torn=torn)
 
 
 def _joined(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([*one.chunks, *other.chunks], type=pa.string())
 
 
-def _inherited(kin: _Kin, row: int) -> str | None:
-    sides = kin.sides.get(int(kin.component[row]), set())
-    return BRIDGE if len(sides) > 1 else next(iter(sides), None)
-
-
-def _groups(ids: list[str], before: list[str | None], kin: _Kin) -> list[str | None]:
+def _groups(ids: pa.ChunkedArray, before: pa.ChunkedArray, kin: _Kin) -> pa.ChunkedArray:
     """Known products keep their group; new ones join that of their kin, or make one named by the smallest id among them."""
-    groups = list(before)
-    rows = np.flatnonzero(kin.fresh)
-    leaders = pd.Series([ids[row] for row in rows], dtype=object).groupby(kin.component[rows]).min().to_dict()
-    for row in rows.tolist():
-        number = int(kin.component[row])
-        if len(kin.sides.get(number, ())) > 1:
-            groups[row] = f"{BRIDGE}-{leaders[number]}"
-        elif groups[row] is None:
-            groups[row] = kin.names.get(number, leaders[number])
-    return groups
+    members = pa.table({"component": kin.component, "id": ids}).filter(pa.array(kin.fresh))
+    leaders = members.group_by("component").aggregate([("id", "min")])
+    leader = leaders["id_min"].take(pc.index_in(pa.array(kin.component), leaders["component"]))
+    between = pc.and_(pa.array(kin.fresh), kin.torn)
+    return pc.if_else(between, pc.binary_join_element_wise(BRIDGE, leader, "-"), pc.coalesce(before, kin.names, leader))
 
 
-def _assigned(
-    ids: list[str], strata: list[str | None], sides: list[str | None], kin: _Kin, ratios: tuple[float, float, float]
-) -> dict[int, str]:
-    """The sides of labelled rows whose kin has none yet: each class is spread in the order of its groups' hash."""
+def _assigned(facts: pa.Table, sides: pa.ChunkedArray, kin: _Kin, ratios: tuple[float, float, float]) -> pa.ChunkedArray:
+    """The sides, with those filled in of labelled rows whose kin has none: a class at a time, by the groups' hash."""
+    stratum = facts["stratum"]
+    waiting = pc.and_(pc.is_valid(stratum), pc.is_null(sides))
+    if not pc.any(waiting).as_py():
+        return sides
+    placed = pa.table({"stratum": stratum, "side": sides}).filter(pc.is_in(sides, pa.array(SPLITS)))
     have: dict[str, Counter[str]] = defaultdict(Counter)
-    waiting: dict[int, list[int]] = defaultdict(list)
-    for row, (stratum, side) in enumerate(zip(strata, sides, strict=True)):
-        if stratum is not None and side in SPLITS:
-            have[stratum][str(side)] += 1
-        elif stratum is not None and side is None:
-            waiting[int(kin.component[row])].append(row)
-    by_class: dict[str, list[tuple[str, list[int]]]] = defaultdict(list)
-    for number, rows in waiting.items():
-        counts = Counter(str(strata[row]) for row in rows)
-        commonest = min(counts, key=lambda label: (-counts[label], label))
-        by_class[commonest].append((kin.names.get(number, min(ids[row] for row in rows)), rows))
-    found: dict[int, str] = {}
-    for label, members in by_class.items():
-        ordered = sorted(members, key=lambda member: hashlib.sha256(member[0].encode()).digest())
-        chosen = spread([len(rows) for _, rows in ordered], have[label], ratios)
-        found.update({row: side for (_, rows), side in zip(ordered, chosen, strict=True) for row in rows})
-    return found
+    for row in placed.group_by(["stratum", "side"]).aggregate([([], "count_all")]).to_pylist():
+        have[row["stratum"]][row["side"]] = row["count_all"]
+    rows = pa.table(
+        {"component": kin.component, "stratum": stratum, "name": pc.coalesce(kin.names, facts["product_id"])}
+    ).filter(waiting)
+    counts = rows.group_by(["component", "stratum"]).aggregate([([], "count_all")])
+    counts = counts.sort_by([("component", "ascending"), ("count_all", "descending"), ("stratum", "ascending")])
+    numbers, first = np.unique(np.asarray(counts["component"]), return_index=True)
+    groups = rows.group_by("component").aggregate([("name", "min"), ([], "count_all")]).sort_by("component")
+    classes = np.asarray(counts["stratum"].take(pa.array(first)).combine_chunks().dictionary_encode().indices)
+    labels = counts["stratum"].take(pa.array(first)).to_pylist()
+    digests = b"".join(hashlib.sha256(name.encode()).digest()[:8] for name in groups["name_min"].to_pylist())
+    order = np.lexsort((np.frombuffer(digests, dtype=">u8"), classes))
+    sizes = np.asarray(groups["count_all"])
+    chosen = np.empty(len(order), dtype=np.int8)
+    for members in np.split(order, np.flatnonzero(np.diff(classes[order])) + 1):
+        found = spread(sizes[members].tolist(), have[labels[members[0]]], ratios)
+        chosen[members] = [SPLITS.index(side) for side in found]
+    place = pc.index_in(pa.array(kin.component), pa.array(numbers))
+    return pc.if_else(waiting, pa.array(SPLITS).take(pa.array(chosen).take(place)), sides)
 
 
 def spread(sizes: list[int], have: Mapping[str, int], ratios: tuple[float, float, float]) -> list[str]:
