@@ -77,11 +77,11 @@ def compare(
     right = gates.accuracy(after, labels, classes=card.classes)
     books = manifest["books"]
     causes = changed.cause_counts(table)
+    gone = causes.get("withdrawn", 0) + causes.get("quarantined", 0)
     facts = Facts(
         catalog=books["catalog"], scored=books["scored"], carried_over=books["carried_over"], quarantined=books["quarantined"],
-    if base is not None:
-        old_files = [entry["name"] for entry in base.manifest["files"]]
-        before = _table(store, base.folder, old_files, _targets(base))
+        before=before.num_rows if before is not None else None, withdrawn=gone, drift=drifted, accuracy=right,
+        accuracy_pairs=pairs,
     )  # fmt: skip
     return Comparison(
         changes=table, targets=targets, drift=drifted, verdicts=gates.verdicts(facts, limits), accuracy_pairs=pairs,

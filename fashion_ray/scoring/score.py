@@ -107,16 +107,17 @@ def score(store: Store, catalog: Snapshot, model: ResolvedModel, how: How) -> Sc
 
 
 def _score(store: Store, catalog: Snapshot, model: ResolvedModel, how: How, base: Snapshot | None, name: str) -> ScoreResult:
-    bad_before = _bad_before(store, base)
-    night = _plan(store, catalog, model, how, base, bad_before)
-    if base is not None and night.quiet and base.manifest["model_version"] == model.card.model_version:
+    intact = base if base is not None and all(store.exists(file) for file in base.files) else None
+    bad_before = _bad_before(store, intact)
+    night = _plan(store, catalog, model, how, intact, bad_before)
+    if base is not None and intact and night.quiet and base.manifest["model_version"] == model.card.model_version:
         log.info("nothing to score: %d products as last night", night.work.num_rows)
         return ScoreResult(snapshot=base, books=base.manifest["books"], timing={}, already_current=True)
     folder = snapshots.staging("scores", name)
     places = Places(
         store=store,
         catalog=catalog.folder,
-        before=base.folder if base else "",
+        before=intact.folder if intact else "",
         folder=folder,
         cache=how.cache,
         run_id=how.run_id,
@@ -143,11 +144,11 @@ def _score(store: Store, catalog: Snapshot, model: ResolvedModel, how: How, base
         "books": books, "catalog_snapshot": catalog.name, "model_version": model.card.model_version,
         "trunk_version": model.card.trunk_version, "targets": model.card.targets, "engine": how.choice.name,
         "precision": how.choice.precision, "decoder_version": DECODER_VERSION, "run_id": how.run_id,
-        "base": base.name if base else None, "quarantine": f"quarantine/scores-{name}.parquet",
+        "base": intact.name if intact else None, "quarantine": f"quarantine/scores-{name}.parquet",
         "centroids": total_centroids(receipts.values()),
         "schema": [f"{field.name}: {field.type}" for field in schema.scores(model.card.targets, model.card.embedding_dim)],
     }  # fmt: skip
-    comparison = compare(store, catalog, model, base, folder, manifest, quarantine, limits=how.limits)
+    comparison = compare(store, catalog, model, intact, folder, manifest, quarantine, limits=how.limits)
     manifest["refused_by_gates"] = comparison.refusals
     publishes = not comparison.refusals or how.publish_anyway
     write_report(store, catalog, name, comparison, _facts(manifest), books, published=publishes)

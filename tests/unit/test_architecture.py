@@ -21,7 +21,7 @@ MAY_IMPORT_RAY = {
     f"fashion_ray.{name}"
     for name in (
         "cluster", "catalog.running", "catalog.reading", "training.feeding", "training.worker", "training.run",
-        "training.deployed", "scoring.score",
+        "training.deployed", "scoring.score", "scoring.actor",
     )
 }  # fmt: skip
 MAY_IMPORT_MLFLOW = {"fashion_ray.tracking"}
@@ -35,7 +35,7 @@ PURE_PATTERNS = tuple(
         "catalog.demo*", "catalog.drawing*", "models.*", "training.schedule",
         "training.vocabulary", "training.augment", "training.options", "training.loop", "training.activations",
         "training.topology", "training.evaluation", "training.sides", "training.imbalance", "training.review",
-        "scoring.plan", "scoring.options", "scoring.rows", "scoring.inference",
+        "scoring.plan", "scoring.options", "scoring.night", "scoring.careful", "scoring.rows", "scoring.inference",
         "scoring.single", "scoring.changes", "scoring.drift", "scoring.gates", "catalog.statistics", "pages.*",
     )
 )  # fmt: skip
