@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -34,18 +35,19 @@ class Piece:
     file: str
 
 
-def plan_runs(ready: pa.Table, *, row_bytes: float) -> list[pa.Table]:
-    """READY and `shard` in the order of the hash of the ids, cut into runs of whole shards, one a task."""
+def plan_runs(ready: pa.Table, *, row_bytes: float) -> Iterator[pa.Table]:
+    """READY and `shard` by the hash of the ids, in runs of whole shards, one a task, each made as it is asked for."""
     hashes = id_hashes(ready["product_id"].to_pylist())
     order = np.argsort(hashes, kind="stable")
     count = shard_count(ready.num_rows, int(row_bytes * ready.num_rows))
     bounds = shard_bounds(hashes[order], count)
     shards = np.repeat(np.arange(count, dtype=np.int32), np.diff(bounds))
-    ordered = ready.take(pa.array(order)).append_column("shard", pa.array(shards))
     bytes_a_shard = row_bytes * ready.num_rows / count
     together = max(1, min(-(-count // TASKS), int(SHARD_BYTES // max(1.0, bytes_a_shard))))
     cuts = [*bounds[:-1:together], bounds[-1]]
-    return [ordered.slice(start, end - start) for start, end in pairwise(cuts) if end > start]
+    for start, end in pairwise(cuts):
+        if end > start:
+            yield ready.take(pa.array(order[start:end])).append_column("shard", pa.array(shards[start:end]))
 
 
 def assemble(run: pa.Table, *, store: Store, pieces: list[Piece], folder: str) -> pa.Table:

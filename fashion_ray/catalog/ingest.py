@@ -121,7 +121,7 @@ def _build(
     for product_id in settled.bridges:
         log.warning("product %s is a near-duplicate of two sides: it is kept out of training", product_id)
     folder = snapshots.staging("catalog", name)
-    files = _assemble_all(store, _ready(coming.facts, settled), coming.pieces, folder, each)
+    files = _assemble_all(store, coming.facts, settled, coming.pieces, folder, each)
     store.write_table(settled.remembered, folder, earlier.REMEMBERED)
     store.write_table(coming.corrections, folder, earlier.CORRECTED)
     store.write_table(coming.quarantine, "quarantine", f"catalog-{name}.parquet")
@@ -228,8 +228,8 @@ def _inspect_all(source: Source, store: Store, plan: IngestPlan, before: Earlier
         first_piece=len(before.pieces),
     )
     task = functools.partial(inspect_portion, source=source, store=store, staging=staging)
-    total = sum(portion.num_rows for portion in portions)
-    return pa.concat_tables([FOUND.empty_table(), *_progress(each(task, portions), total)]).combine_chunks()
+    total = sum(portion.num_rows for portion in plan.portions)
+    return pa.concat_tables([FOUND.empty_table(), *_progress(each(task, portions), total)])
 
 
 def _progress(tables: Iterator[pa.Table], total: int) -> Iterator[pa.Table]:
@@ -252,14 +252,17 @@ def _ready(coming: pa.Table, settled: splits.Settled) -> pa.Table:
     return schema.cast(table, READY)
 
 
-def _assemble_all(store: Store, ready: pa.Table, pieces: Sequence[Piece], folder: str, each: Each) -> list[dict[str, Any]]:
+def _assemble_all(
+    store: Store, facts: pa.Table, settled: splits.Settled, pieces: Sequence[Piece], folder: str, each: Each
+) -> list[dict[str, Any]]:
     size = sum(store.size_bytes(piece.folder, piece.file) or 0 for piece in pieces)
-    runs = plan_runs(ready, row_bytes=size / max(1, ready.num_rows))
+    rows = facts.num_rows
+    runs = plan_runs(_ready(facts, settled), row_bytes=size / max(1, rows))
     task = functools.partial(assemble, store=store, pieces=list(pieces), folder=folder)
     entries = [entry for table in each(task, runs) for entry in table.to_pylist()]
     written = sum(entry["rows"] for entry in entries)
-    if written != ready.num_rows:
-        raise ReconciliationError(f"catalog: {ready.num_rows} products were to be written, {written} were")
+    if written != rows:
+        raise ReconciliationError(f"catalog: {rows} products were to be written, {written} were")
     return sorted(entries, key=lambda entry: str(entry["name"]))
 
 

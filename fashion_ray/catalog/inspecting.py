@@ -6,6 +6,7 @@ A picture whose bytes are those of the catalog, or those that were quarantined l
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -52,18 +53,19 @@ def staged_name(piece: int) -> str:
     return f"portion-{piece:05d}.parquet"
 
 
-def with_memory(portions: list[pa.Table], facts: pa.Table, quarantine: pa.Table, *, first_piece: int) -> list[pa.Table]:
-    """PORTION tables from WORK, the catalog's FACTS and its quarantine table; pieces are numbered from `first_piece`."""
+def with_memory(portions: list[pa.Table], facts: pa.Table, quarantine: pa.Table, *, first_piece: int) -> Iterator[pa.Table]:
+    """PORTION tables from WORK, the catalog's FACTS and its quarantine table, made as they are asked for.
+
+    Their pieces are numbered from `first_piece`.
+    """
     pictures = quarantine.filter(pc.and_(pc.is_valid(quarantine["image_sha256"]), pc.is_valid(quarantine["product_id"])))
-    result = []
     for number, portion in enumerate(portions, start=first_piece):
         before = facts.select(SEEN_FACTS).take(pc.index_in(portion["product_id"], facts["product_id"]))
         bad = pictures.select(SEEN_BAD).take(pc.index_in(portion["product_id"], pictures["product_id"]))
         columns = [
             *portion.columns, pa.array([number] * portion.num_rows, type=pa.int32()), *before.columns, *bad.columns,
         ]  # fmt: skip
-        result.append(pa.table(columns, names=PORTION.names).cast(PORTION))
-    return result
+        yield pa.table(columns, names=PORTION.names).cast(PORTION)
 
 
 def inspect_portion(portion: pa.Table, *, source: Source, store: Store, staging: str) -> pa.Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 import ray.data
@@ -14,12 +14,14 @@ from fashion_ray.errors import UserError
 USER_ERROR = "user_error"
 
 
-def on_cluster(task: Task, tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
+def on_cluster(task: Task, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """On Ray Data, a task a table; a `tasks.Each`. Raises the UserError of a task as such."""
-    if not tables:
+    references = [ray.put(table) for table in tables]  # one at a time: the driver need not hold all of them as well
+    if not references:
         return
     told = functools.partial(attempt, task=task)
-    work = ray.data.from_arrow(list(tables)).map_batches(told, batch_size=None, batch_format="pyarrow")
+    work = ray.data.from_arrow_refs(references).map_batches(told, batch_size=None, batch_format="pyarrow")
+    del references
     for table in work.iter_batches(batch_size=None, batch_format="pyarrow"):
         if table.column_names == [USER_ERROR]:
             raise UserError(table[USER_ERROR][0].as_py())
