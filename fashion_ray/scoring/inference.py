@@ -91,7 +91,7 @@ class Inference:
         The heads run in float32 outside the engine, so they give the same answers from embeddings that were stored.
         """
         with torch.inference_mode():
-            found = torch.from_numpy(np.ascontiguousarray(embeddings, dtype=np.float32))
+            found = torch.tensor(embeddings, dtype=torch.float32)  # a copy: what was read from a file cannot be written
             return {target: self._heads[target](found).numpy() for target in self.card.targets}
 
 

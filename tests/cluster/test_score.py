@@ -168,7 +168,7 @@ def change_catalog(store: Store, *, drop: list[str], repaint: dict[str, bytes]) 
     files = []
     for entry in base.manifest["files"]:
         table = store.read_table(base.folder, entry["name"])
-        table = table.filter(pc.invert(pc.is_in(table["product_id"], pa.array(drop))))
+        table = table.filter(pc.invert(pc.is_in(table["product_id"], pa.array(drop, type=pa.string()))))
         ids, images, hashes = (table[name].to_pylist() for name in ("product_id", "image", "image_sha256"))
         images = [repaint.get(each, image) for each, image in zip(ids, images, strict=True)]
         hashes = [
@@ -220,7 +220,7 @@ def with_other_heads(model: ResolvedModel) -> ResolvedModel:
     card, network = bundle.load(model.files, name=model.name)
     with torch.no_grad():
         for parameter in network.heads.parameters():
-            parameter.mul_(-1.0)
+            parameter.mul_(-1.0 if parameter.ndim == 2 else 1.0)
     files = bundle.dump(card, network)
     return ResolvedModel(name="other", files=files, card=bundle.read_card(files[bundle.CARD], name="other"))
 

@@ -207,3 +207,37 @@ def test_fingerprints_hold_still_and_tell_pieces_apart() -> None:
     assert re.fullmatch(r"[0-9a-f]{16}", snapshots.fingerprint())
     different = [("a", "b"), ("b", "a"), ("ab",), ("a", "b", ""), ("a",), (), ("a", "c")]
     assert len({snapshots.fingerprint(*parts) for parts in different}) == len(different)
+
+
+def test_an_earlier_snapshot_becomes_current_by_one_more_commit(store: Store) -> None:
+    one = publish(store, "one", None)
+    two = publish(store, "two", one)
+    back = snapshots.roll_back(store, TABLE, None)
+    assert (back.name, back.sequence, back.manifest) == ("one", 3, one.manifest)
+    assert snapshots.current(store, TABLE) == back and pointer(store)["snapshot"] == "snapshots/one"
+    assert snapshots.roll_back(store, TABLE, "two").sequence == 4
+    assert [commit.name for commit in snapshots.history(store, TABLE)] == ["one", "two", "one", "two"]
+    assert publish(store, "three", snapshots.current(store, TABLE)).sequence == 5
+    assert two.manifest == snapshots.history(store, TABLE)[1].manifest
+
+
+def test_what_cannot_be_rolled_back_to_is_refused(store: Store) -> None:
+    with pytest.raises(UserError, match="no current snapshot"):
+        snapshots.roll_back(store, TABLE, None)
+    publish(store, "one", None)
+    for name in (None, "nonsense"):
+        with pytest.raises(UserError, match=r"expected one of the snapshots that are kept: one$"):
+            snapshots.roll_back(store, TABLE, name)
+
+
+def test_the_last_snapshots_are_kept_and_the_current_one_always(store: Store) -> None:
+    base = None
+    for name in ("one", "two", "three", "four"):
+        base = publish(store, name, base)
+    snapshots.roll_back(store, TABLE, "one")
+    assert snapshots.retain(store, TABLE, 2) == ["three", "two"]
+    assert store.names(TABLE, "snapshots") == ["four", "one"]
+    assert [commit.manifest is None for commit in snapshots.history(store, TABLE)] == [False, True, True, False, False]
+    assert snapshots.retain(store, TABLE, 1) == ["four"] and snapshots.current(store, TABLE).name == "one"  # type: ignore[union-attr]
+    with pytest.raises(UserError, match="kept: one"):
+        snapshots.roll_back(store, TABLE, "two")
