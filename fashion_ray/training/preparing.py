@@ -47,6 +47,12 @@ def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:
     """Sides, classes, first weights and stages. Raises UserError for options that do not fit the catalog or the trunk."""
     scheme = sides.parse(options.split, options.split_seed)
     needed = dict.fromkeys(["product_id", "group_id", *options.targets, *scheme.columns])
+    missing = [name for name in needed if not any(line.startswith(f"{name}: ") for line in catalog.manifest["schema"])]
+    if missing:
+        raise UserError(
+            f"the catalog {catalog.name} has no column {', '.join(missing)}, which an earlier version did not write; expected one "
+            "of the current layout. Run python jobs/ingest.py again with its feed, or train other --targets"
+        )
     table = store.read_table(catalog.folder, columns=list(needed))
     labels = {target: table[target].to_pylist() for target in options.targets}
     found = sides.assign(scheme, table)
