@@ -50,8 +50,8 @@ def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:
     missing = [name for name in needed if not any(line.startswith(f"{name}: ") for line in catalog.manifest["schema"])]
     if missing:
         raise UserError(
-            f"the catalog {catalog.name} has no column {', '.join(missing)}, which an earlier version did not write; expected one "
-            "of the current layout. Run python jobs/ingest.py again with its feed, or train other --targets"
+            f"the catalog {catalog.name} has no column {', '.join(missing)}, which earlier versions did not write; expected a "
+            "catalog of this version. Run python jobs/ingest.py again with its feed, or train other --targets"
         )
     table = store.read_table(catalog.folder, columns=list(needed))
     labels = {target: table[target].to_pylist() for target in options.targets}
