@@ -102,7 +102,7 @@ def describe(store: Store, result: IngestResult, figures: dict[str, float]) -> l
     return [
         ("catalog unchanged " if result.already_current else "catalog published ") + store.show(snapshot.folder),
         f"pictures {books['pictures']} = catalog {books['pictures_in_catalog']} + quarantined {books['pictures_quarantined']}"
-        f"; {books['pictures_without_row']} of the catalog are unlabelled",
+        f"; {books['pictures_without_row']} came without a row",
         f"rows {books['rows']} = labelled {books['rows_labelled']} + missing picture {books['rows_missing_picture']}"
         f" + quarantined {books['rows_quarantined']} + withdrawn {books['rows_withdrawn']}",
         f"products {snapshot.manifest['rows']} = unchanged {summary['unchanged']} + changed {summary['changed']}"
