@@ -5,17 +5,16 @@ Corrections live beside the feed and are applied over it at every ingest, so the
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fashion_ray.catalog.feed_rows import MISSING, RESERVED_LABEL, BadRow, check_id
+from fashion_ray.catalog.lines import cells_of, records
 from fashion_ray.catalog.schema import LABEL_COLUMNS, quarantine_row
 from fashion_ray.errors import UserError
 
@@ -49,13 +48,13 @@ def read_corrections(content: bytes, name: str, seen_at: str) -> CorrectionsFile
 
     `name` says in messages which file it is. Raises UserError if the header lacks a column or has one twice.
     """
-    lines = _lines(content)
+    lines = records(content)
     delimiter, places = _header(next(lines, (1, ""))[1], name)
     found: dict[tuple[str, str], str] = {}
     bad: list[dict[str, object]] = []
     unfilled = superseded = 0
     for number, line in lines:
-        cells = _cells(line, delimiter)
+        cells = [cell.strip() for cell in cells_of(line, delimiter)]
         try:
             product_id, target, label = _correction(cells, places)
         except BadRow as error:
@@ -80,30 +79,10 @@ def read_corrections(content: bytes, name: str, seen_at: str) -> CorrectionsFile
     return CorrectionsFile(table=table, bad=bad, unfilled=unfilled, superseded=superseded)
 
 
-def _lines(content: bytes) -> Iterator[tuple[int, str]]:
-    """Number and text of each line that is not blank, counted from 1."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("cp1252", errors="replace")
-    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
-        line = line.rstrip("\n").replace("\0", "")
-        if line.strip():
-            yield number, line
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    """The cells of a line, without spaces around them; none if one is longer than csv takes."""
-    try:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
-    except csv.Error:
-        return []
-
-
 def _header(line: str, name: str) -> tuple[str, tuple[int, ...]]:
     """The delimiter, and where the columns of CORRECTIONS stand."""
     for delimiter in DELIMITERS:
-        header = _cells(line, delimiter)
+        header = [cell.strip() for cell in cells_of(line, delimiter)]
         if all(header.count(column) == 1 for column in CORRECTIONS.names):
             return delimiter, tuple(header.index(column) for column in CORRECTIONS.names)
     raise UserError(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from fashion_ray.catalog import schema
 from fashion_ray.catalog.ingest import IngestResult
+from fashion_ray.catalog.lookup import pictures
 from fashion_ray.catalog.statistics import CatalogStatistics, Leakage, catalog_statistics, random_split_leakage
 from fashion_ray.pages.data_report import data_report
-from fashion_ray.pages.examples import Examples, examples, sheets
+from fashion_ray.pages.examples import examples, sheets
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 
@@ -39,7 +39,7 @@ def report(store: Store, result: IngestResult) -> tuple[str, dict[str, float]]:
         summary=result.summary,
         statistics=statistics,
         reasons=snapshot.manifest["quarantine_reasons"],
-        sheets=sheets(chosen, _pictures(store, snapshot, chosen), result.previews),
+        sheets=sheets(chosen, pictures(store, snapshot, chosen.product_ids), result.previews),
         quarantined=chosen.quarantined,
         leakage=leaked,
         next_steps=["`python jobs/train.py` trains on this catalog", "`python jobs/score.py` scores it with the champion"],
@@ -79,21 +79,6 @@ def _figures(statistics: CatalogStatistics, leaked: Leakage) -> dict[str, float]
     found |= {f"balance/{row['column']}": row["balance"] for row in statistics.labels.to_dict("records")}
     found |= {f"disagreement/{row['column']}": row["share"] for row in noise.to_dict("records")}
     return {name: float(value) for name, value in found.items() if value == value}
-
-
-def _pictures(store: Store, snapshot: Snapshot, chosen: Examples) -> dict[str, bytes]:
-    """The chosen products' pictures; only the files that hold them are opened."""
-    wanted = pa.array(chosen.product_ids, type=pa.string())
-    found: dict[str, bytes] = {}
-    for entry in snapshot.manifest["files"]:
-        if not len(wanted) or len(found) == len(wanted):
-            break
-        ids = store.read_table(snapshot.folder, entry["name"], columns=["product_id"])["product_id"]
-        rows = [row for row, chosen_here in enumerate(pc.is_in(ids, wanted).to_pylist()) if chosen_here]
-        if rows:
-            table = store.read_rows(snapshot.folder, entry["name"], columns=["product_id", "image"], rows=rows)
-            found |= dict(zip(table["product_id"].to_pylist(), table["image"].to_pylist(), strict=True))
-    return found
 
 
 def describe(store: Store, result: IngestResult, figures: dict[str, float]) -> list[str]:

@@ -8,10 +8,6 @@ productDisplayName, its last column: what is left over after the other columns b
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -20,6 +16,7 @@ from fashion_ray.catalog import feed_rows
 from fashion_ray.catalog.feed_rows import VALUE_COLUMNS
 from fashion_ray.catalog.feed_rows import BadRow as BadRow
 from fashion_ray.catalog.feed_rows import check_id as check_id
+from fashion_ray.catalog.lines import cells_of, records
 from fashion_ray.catalog.schema import FEED_COLUMNS
 from fashion_ray.errors import UserError
 
@@ -45,7 +42,7 @@ def parse(content: bytes, *, name: str) -> pa.Table:
 
     Raises UserError if the header lacks the ids, or has nothing to say of them.
     """
-    lines = _records(_text(content))
+    lines = records(content)
     header = next(lines, (1, ""))[1]
     dialect = _dialect(header, name)
     if "product_id" not in dialect.columns or dialect.known < 2:
@@ -58,7 +55,7 @@ def parse(content: bytes, *, name: str) -> pa.Table:
 
 def parse_withdrawn(content: bytes, *, name: str) -> pa.Table:
     """Every line below the header `id` as a row of FEED_ROWS that leaves. Raises UserError for another header."""
-    lines = _records(_text(content))
+    lines = records(content)
     header = next(lines, (1, ""))[1]
     dialect = _dialect(header, name)
     if "product_id" not in dialect.columns:
@@ -66,7 +63,7 @@ def parse_withdrawn(content: bytes, *, name: str) -> pa.Table:
     position = dialect.columns.index("product_id")
     rows = []
     for number, line in lines:
-        cells = _cells(line, dialect.delimiter)
+        cells = cells_of(line, dialect.delimiter)
         values = {"product_id": cells[position] if position < len(cells) else None}
         rows.append(feed_rows.row(values, source_row=number, withdrawn=True))
     return feed_rows.table(rows)
@@ -76,7 +73,7 @@ def _dialect(header: str, name: str) -> Dialect:
     """The delimiter by which most columns of the header are known, and those columns."""
     best = Dialect(",", ())
     for delimiter in DELIMITERS:
-        cells = [cell.strip() for cell in _cells(header, delimiter)]
+        cells = [cell.strip() for cell in cells_of(header, delimiter)]
         id_column = next((column for column in ID_COLUMNS if column in cells), None)
         named = ["product_id" if cell == id_column else cell for cell in cells]
         known = [cell if cell in VALUE_COLUMNS and (cell != "product_id" or id_column) else None for cell in named]
@@ -89,7 +86,7 @@ def _dialect(header: str, name: str) -> Dialect:
 
 def _row(number: int, line: str, dialect: Dialect) -> dict[str, object]:
     columns = dialect.columns
-    cells = _cells(line, dialect.delimiter)
+    cells = cells_of(line, dialect.delimiter)
     if len(cells) > len(columns) and columns[-1] == "productDisplayName":
         cells = [*cells[: len(columns) - 1], dialect.delimiter.join(cells[len(columns) - 1 :])]
     if len(cells) != len(columns):
@@ -98,28 +95,3 @@ def _row(number: int, line: str, dialect: Dialect) -> dict[str, object]:
         return feed_rows.refused("bad_row", f"{len(cells)} fields, expected {len(columns)}", claimed, source_row=number)
     values = {column: cell for column, cell in zip(columns, cells, strict=True) if column}
     return feed_rows.row(values, source_row=number)
-
-
-def _text(content: bytes) -> str:
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", errors="replace")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace")
-
-
-def _records(text: str) -> Iterator[tuple[int, str]]:
-    """Each line's number and text, blank lines left out."""
-    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
-        line = line.rstrip("\n").replace("\0", "")
-        if line.strip():
-            yield number, line
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    """The cells of a line; none if a cell is longer than csv takes (131072 characters)."""
-    try:
-        return next(csv.reader([line], delimiter=delimiter))
-    except csv.Error:
-        return []

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from fashion_ray import snapshots
+from fashion_ray.catalog.lookup import pictures
 from fashion_ray.pages.changes_report import changes_report, pictured
 from fashion_ray.scoring.compare import Comparison
 from fashion_ray.snapshots import Snapshot
@@ -42,21 +40,6 @@ def write_report(
     store.write_bytes(page.encode(), folder, "changes.html")
     store.write_table(comparison.changes, folder, "changes.parquet")
     return {"page": f"{folder}/changes.html", "changes": f"{folder}/changes.parquet"}
-
-
-def pictures(store: Store, catalog: Snapshot, product_ids: list[str]) -> dict[str, bytes]:
-    """The pictures of some products; only the files that hold them are opened."""
-    wanted = pa.array(product_ids, type=pa.string())
-    found: dict[str, bytes] = {}
-    for entry in catalog.manifest["files"]:
-        if len(found) == len(wanted):
-            break
-        ids = store.read_table(catalog.folder, entry["name"], columns=["product_id"])["product_id"]
-        rows = pc.indices_nonzero(pc.is_in(ids, wanted)).to_pylist()
-        if rows:
-            table = store.read_rows(catalog.folder, entry["name"], columns=["product_id", "image"], rows=rows)
-            found |= dict(zip(table["product_id"].to_pylist(), table["image"].to_pylist(), strict=True))
-    return found
 
 
 def listing(store: Store) -> list[str]:

@@ -30,7 +30,8 @@ PURE_PATTERNS = tuple(
     for pattern in (
         "config", "errors", "catalog.schema", "catalog.pictures", "catalog.splits", "catalog.styles", "catalog.plan",
         "catalog.sources", "catalog.trees", "catalog.zips", "catalog.feed_rows", "catalog.published", "catalog.class_folders",
-        "catalog.tables", "catalog.idx", "catalog.options", "catalog.labels", "catalog.reassign", "catalog.corrections",
+        "catalog.lines", "catalog.tables", "catalog.idx",
+        "catalog.options", "catalog.labels", "catalog.reassign", "catalog.corrections",
         "catalog.near_duplicates", "catalog.merging", "catalog.books", "catalog.tasks",
         "catalog.demo*", "catalog.drawing*", "models.*", "training.schedule",
         "training.vocabulary", "training.augment", "training.options", "training.loop", "training.activations",
