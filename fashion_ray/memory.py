@@ -1,7 +1,7 @@
 """Peak memory of a job on this machine. In: nothing. Out: bytes, of all its processes together, shared pages counted once.
 
 The measure is the sum of the proportional set sizes (PSS) of this process and all of its descendants, a Ray of its own and
-its object store included. What a job uses on other nodes is not seen.
+its object store included; where a system does not know them, of the resident sizes. What a job uses on other nodes is not seen.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def used_bytes(pid: int | None = None) -> int:
     total = 0
     for process in [root, *root.children(recursive=True)]:
         try:
-            total += process.memory_full_info().pss
+            found = process.memory_full_info()
+            total += getattr(found, "pss", found.rss)  # only Linux knows the proportional size
         except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
             continue
     return total

@@ -13,9 +13,12 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import pyarrow as pa
 
 from fashion_ray.errors import ConflictError, UserError
 from fashion_ray.storage import Store, to_json
@@ -60,6 +63,16 @@ def current(store: Store, table: str) -> Snapshot | None:
             "expected one that a job wrote. Restore it, or remove it to go back to the commit before"
         ) from error
     return Snapshot(table=table, name=folder.rsplit("/", 1)[-1], sequence=sequence, manifest=manifest)
+
+
+def placed_rows(store: Store, snapshot: Snapshot, columns: Sequence[str]) -> pa.Table:
+    """Columns of a whole snapshot, and where each row lies: `part`, the number of its file, and `position` in it."""
+    tables = []
+    for number, entry in enumerate(snapshot.manifest["files"]):
+        table = store.read_table(snapshot.folder, entry["name"], columns=list(columns)).select(list(columns))
+        table = table.append_column("part", pa.array([number] * table.num_rows, type=pa.int32()))
+        tables.append(table.append_column("position", pa.array(range(table.num_rows), type=pa.int32())))
+    return pa.concat_tables(tables).combine_chunks()
 
 
 def staging(table: str, name: str) -> str:

@@ -182,6 +182,17 @@ class Store:
         starts = np.concatenate([[0], np.cumsum([sizes[group] for group in groups])])[:-1]
         return table.take(pa.array(wanted - (ends - sizes)[groups][place] + starts[place]))
 
+    def gather(self, files: Sequence[tuple[str, str]], which: np.ndarray, rows: np.ndarray, schema: pa.Schema) -> pa.Table:
+        """Rows out of several Parquet files, in the order asked for: row `rows[i]` of file `which[i]` (folder, name)."""
+        found, taken = [schema.empty_table()], [np.empty(0, dtype=np.int64)]
+        for number in np.unique(which).tolist():
+            here = np.flatnonzero(which == number)
+            here = here[np.argsort(rows[here], kind="stable")]
+            table = self.read_rows(*files[number], columns=schema.names, rows=rows[here].tolist())
+            found.append(table.select(schema.names).cast(schema))
+            taken.append(here)
+        return pa.concat_tables(found).combine_chunks().take(pa.array(np.argsort(np.concatenate(taken))))
+
     @contextmanager
     def held(self, *parts: str) -> Iterator[bool]:
         """Hold a lock while the block runs; yields whether it was free. A process that dies lets go of it.

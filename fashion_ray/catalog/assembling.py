@@ -70,14 +70,8 @@ def assemble(run: pa.Table, *, store: Store, pieces: list[Piece], folder: str) -
 
 def _pictures(run: pa.Table, store: Store, pieces: list[Piece]) -> pa.ChunkedArray:
     """The pictures of a run's rows, in their order."""
-    needed, positions = np.asarray(run["piece"]), np.asarray(run["position"])
-    order = np.lexsort((positions, needed))
-    read = []
-    for number in np.unique(needed).tolist():
-        rows = positions[order[needed[order] == number]]
-        piece = pieces[number]
-        read.append(store.read_rows(piece.folder, piece.file, columns=PICTURE.names, rows=rows.tolist()).cast(PICTURE))
-    table = pa.concat_tables(read).combine_chunks().take(pa.array(np.argsort(order)))
+    files = [(piece.folder, piece.file) for piece in pieces]
+    table = store.gather(files, np.asarray(run["piece"]), np.asarray(run["position"]), PICTURE)
     if table["product_id"].to_pylist() != run["product_id"].to_pylist():
         raise ReconciliationError(
             "catalog: the staged pictures are not those of the rows; remove catalog/staging and run again"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fashion_ray import snapshots
 from fashion_ray.catalog import schema
 from fashion_ray.catalog.assembling import Piece
 from fashion_ray.catalog.corrections import CORRECTIONS
@@ -50,14 +50,8 @@ def load(store: Store, snapshot: Snapshot | None) -> Earlier:
             facts=MERGED.empty_table(), known=schema.KNOWN.empty_table(), quarantine=schema.QUARANTINE.empty_table(),
             corrections=CORRECTIONS.empty_table(), pieces=[], decoded_alike=False,
         )  # fmt: skip
-    files = [entry["name"] for entry in snapshot.manifest["files"]]
-    columns = [*schema.FACTS.names, "group_id", "split"]
-    tables = []
-    for number, file in enumerate(files):
-        table = store.read_table(snapshot.folder, file, columns=columns)
-        table = table.append_column("piece", pa.array([number] * table.num_rows, type=pa.int32()))
-        tables.append(table.append_column("position", pa.array(np.arange(table.num_rows, dtype=np.int32))))
-    catalog = pa.concat_tables(tables)
+    catalog = snapshots.placed_rows(store, snapshot, [*schema.FACTS.names, "group_id", "split"])
+    catalog = catalog.rename_columns({"part": "piece"})
     first_layout = "layout_version" not in snapshot.manifest
     remembered = schema.KNOWN.empty_table() if first_layout else store.read_table(snapshot.folder, REMEMBERED)
     corrections = CORRECTIONS.empty_table() if first_layout else store.read_table(snapshot.folder, CORRECTED)
@@ -69,7 +63,7 @@ def load(store: Store, snapshot: Snapshot | None) -> Earlier:
         known=_known(catalog, remembered),
         quarantine=quarantine,
         corrections=corrections,
-        pieces=[Piece(snapshot.folder, file) for file in files],
+        pieces=[Piece(snapshot.folder, entry["name"]) for entry in snapshot.manifest["files"]],
         decoded_alike=snapshot.manifest.get("decoder_version") == DECODER_VERSION,
     )
 

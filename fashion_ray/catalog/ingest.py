@@ -27,7 +27,7 @@ from fashion_ray.catalog.inspecting import FOUND, inspect_portion, staged_name, 
 from fashion_ray.catalog.merging import merge, summarize
 from fashion_ray.catalog.pictures import DECODER_VERSION
 from fashion_ray.catalog.plan import IngestPlan, plan_ingest
-from fashion_ray.catalog.request import Request
+from fashion_ray.catalog.request import Request, origin_of
 from fashion_ray.catalog.sources import Source
 from fashion_ray.catalog.tasks import Each
 from fashion_ray.errors import ConflictError, ReconciliationError, UserError
@@ -73,7 +73,7 @@ def ingest(request: Request, store: Store, *, run_id: str, each: Each) -> Ingest
         LAYOUT_VERSION, DECODER_VERSION, request.source.fingerprint(), request.delta, request.corrected, request.ratios
     )
     name = snapshots.fingerprint(key, base.name if base else "")
-    if base is not None and base.manifest.get("request") == key:
+    if base is not None and base.manifest.get("request") == key and not request.fresh:
         store.remove("catalog", "staging", base.name)  # left by a run that died just after its commit
         return _unchanged(base)
     try:
@@ -112,9 +112,13 @@ class _Coming:
 def _build(
     request: Request, store: Store, base: snapshots.Snapshot | None, *, name: str, key: str, run_id: str, each: Each
 ) -> IngestResult:
-    before = earlier.load(store, base)
+    before = earlier.load(store, None if request.fresh else base)
+    if request.fresh and base is not None:
+        log.warning("%s is another catalog than %s: nothing of that is remembered", request.source.name, origin_of(base))
     coming = _take_in(request, store, before, f"catalog/staging/{name}", run_id=run_id, each=each)
-    if base is not None and _says_the_same(base, before, coming):
+    if request.fresh and base is not None:
+        coming.summary["removed"] = int(base.manifest["rows"])  # the products of another catalog, whatever their ids
+    elif base is not None and _says_the_same(base, before, coming):
         return _unchanged(base)
     strata = pa.array(labels.stratum(coming.facts), type=pa.string())
     settled = splits.settle(coming.facts.append_column("stratum", strata), before.known, ratios=request.ratios)
@@ -125,9 +129,11 @@ def _build(
     store.write_table(settled.remembered, folder, earlier.REMEMBERED)
     store.write_table(coming.corrections, folder, earlier.CORRECTED)
     store.write_table(coming.quarantine, "quarantine", f"catalog-{name}.parquet")
+    origin = origin_of(base) if base is not None and request.delta else request.source.name
     manifest = {
         "request": key, "files": files, "books": coming.books, "summary": coming.summary, "rows": coming.facts.num_rows,
-        "source": request.source.name, "delta": request.delta, "run_id": run_id, "base": base.name if base else None,
+        "source": request.source.name, "origin": origin, "delta": request.delta, "run_id": run_id,
+        "base": base.name if base else None,
         "layout_version": LAYOUT_VERSION, "decoder_version": DECODER_VERSION, "split_ratios": list(request.ratios),
         "bridges": len(settled.bridges), "corrections": coming.corrections.num_rows,
         "quarantine": f"quarantine/catalog-{name}.parquet", "quarantine_reasons": _counts(coming.quarantine["reason"]),

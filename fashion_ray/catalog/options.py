@@ -19,6 +19,10 @@ class IngestOptions(JobOptions):
     delta: bool = False
     """The feed has only what is new, changed or withdrawn; what it does not mention stays as it is."""
 
+    fresh: bool = False
+    """The feed is another catalog than the one so far: nothing of that is remembered, neither sides nor corrections. It
+    is always so where the demo replaces a catalog, or another catalog the demo."""
+
     labels: str | None = None
     """A CSV of corrections by people (product_id,target,label), which override every feed from now on."""
 
@@ -36,6 +40,8 @@ class IngestOptions(JobOptions):
         found.check(self.source is None or bool(self.source.strip()), "source", self.source, "a zip, a folder or `demo`")
         found.check(self.labels is None or bool(self.labels.strip()), "labels", self.labels, "a CSV file")
         found.check(not self.delta or self.source is not None, "delta", self.delta, "a --source that it is said of")
+        found.check(not (self.delta and self.fresh), "fresh", self.fresh, "a full feed, not a --delta")
+        found.check(not self.fresh or self.source is not None, "fresh", self.fresh, "a --source that it is said of")
         found.check(self.label_column in LABEL_COLUMNS, "label_column", self.label_column, f"one of {', '.join(LABEL_COLUMNS)}")
         found.check(self.seed >= 0, "seed", self.seed, "0 or more")
         found.check(200 <= self.products <= 1_000_000, "products", self.products, "200 to 1000000")

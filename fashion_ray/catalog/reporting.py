@@ -18,7 +18,10 @@ SEED = 0
 
 
 def report(store: Store, result: IngestResult) -> tuple[str, dict[str, float]]:
-    """Write the page of a published catalog; its HTML, and what is worth following from ingest to ingest."""
+    """Write the page of a published catalog; its HTML, and what is worth following from ingest to ingest.
+
+    An ingest that published nothing leaves the page of the one that did: it says what came in then.
+    """
     snapshot = result.snapshot
     columns = [field.name for field in schema.CATALOG if field.name != "image"]
     table = store.read_table(snapshot.folder, columns=columns)
@@ -31,6 +34,9 @@ def report(store: Store, result: IngestResult) -> tuple[str, dict[str, float]]:
         tuple(snapshot.manifest["split_ratios"]),
         SEED,
     )
+    figures = _figures(statistics, leaked)
+    if result.already_current and store.exists(*page_path(snapshot)):
+        return store.read_bytes(*page_path(snapshot)).decode(), figures
     chosen = examples(table, quarantine, SEED)
     page = data_report(
         title=f"Catalog {snapshot.name}",
@@ -45,7 +51,7 @@ def report(store: Store, result: IngestResult) -> tuple[str, dict[str, float]]:
         next_steps=["`python jobs/train.py` trains on this catalog", "`python jobs/score.py` scores it with the champion"],
     )
     store.write_bytes(page.encode(), *page_path(snapshot))
-    return page, _figures(statistics, leaked)
+    return page, figures
 
 
 def page_path(snapshot: Snapshot) -> tuple[str, ...]:

@@ -25,6 +25,9 @@ class Request:
     delta: bool = False
     """Whether the feed has only what is new, changed or withdrawn."""
 
+    fresh: bool = False
+    """Whether it is another catalog: product ids mean other products, so nothing of the one so far is built on."""
+
     corrected: bytes | None = None
     """A CSV of corrections (catalog.corrections), which add to those of earlier ingests."""
 
@@ -42,15 +45,37 @@ def requested(options: IngestOptions, store: Store) -> Request:
         )
     if options.source is not None:
         source = open_source(options.source, seed=options.seed, products=options.products, label_column=options.label_column)
-        return Request(source=source, delta=options.delta, corrected=corrected)
+        return Request(
+            source=source,
+            delta=options.delta,
+            fresh=options.fresh or (not options.delta and _another(base, source)),
+            corrected=corrected,
+        )
     if corrected is not None:
         return Request(source=NoFeed(), delta=True, corrected=corrected)
-    if base is not None and not str(base.manifest["source"]).startswith("demo"):
+    if base is not None and not _is_demo(origin_of(base)):
         raise UserError(
-            f"--source: none given, but there is a catalog already, from {base.manifest['source']!r}; expected a feed. "
+            f"--source: none given, but there is a catalog already, from {origin_of(base)!r}; expected a feed. "
             "Pass --source FEED, or --source demo to replace it by the demo"
         )
-    return Request(source=open_source("demo", seed=options.seed, products=options.products))
+    source = open_source("demo", seed=options.seed, products=options.products)
+    return Request(source=source, fresh=_another(base, source))
+
+
+def _another(base: snapshots.Snapshot | None, source: Source) -> bool:
+    """Whether a feed has nothing to do with the catalog so far: of the two one is a demo, and not the same one."""
+    if base is None or origin_of(base) == source.name:
+        return False
+    return _is_demo(origin_of(base)) or _is_demo(source.name)
+
+
+def origin_of(catalog: snapshots.Snapshot) -> str:
+    """The name of the full feed that a catalog goes back to."""
+    return str(catalog.manifest.get("origin", catalog.manifest["source"]))
+
+
+def _is_demo(name: str) -> bool:
+    return name.startswith("demo (")
 
 
 def _content(location: str) -> bytes:

@@ -132,16 +132,8 @@ class ScoringActor:
 
     def _before(self, products: pa.Table, columns: list[str]) -> pa.Table:
         """Columns of last night's rows of these products, in their order."""
-        card = self._inference.card
-        fields = schema.scores(card.targets, card.embedding_dim)
-        found = [pa.schema([fields.field(name) for name in columns]).empty_table()]
-        parts, positions = np.array(products["old_part"].to_pylist(), dtype=object), np.asarray(products["old_position"])
-        order = []
-        for part in sorted(set(parts.tolist())):
-            rows = np.flatnonzero(parts == part)
-            rows = rows[np.argsort(positions[rows], kind="stable")]
-            order.append(rows)
-            table = self._places.store.read_rows(self._places.before, part, columns=columns, rows=positions[rows].tolist())
-            found.append(table.select(columns).cast(found[0].schema))
-        table = pa.concat_tables(found)
-        return table.take(pa.array(np.argsort(np.concatenate(order)))) if order else table
+        fields = schema.scores(self._inference.card.targets, self._inference.card.embedding_dim)
+        parts = products["old_part"].combine_chunks().dictionary_encode()
+        files = [(self._places.before, part) for part in parts.dictionary.to_pylist()]
+        wanted = pa.schema([fields.field(name) for name in columns])
+        return self._places.store.gather(files, np.asarray(parts.indices), np.asarray(products["old_position"]), wanted)

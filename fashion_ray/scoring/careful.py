@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -98,11 +98,11 @@ def _ask(child: subprocess.Popen[bytes], content: bytes, height: int, width: int
     return BadPicture(reason, detail)
 
 
-def _exactly(stream: BinaryIO | object, size: int) -> bytes:
-    content = stream.read(size)  # type: ignore[union-attr]
+def _exactly(stream: IO[bytes], size: int) -> bytes:
+    content = stream.read(size)
     if len(content) != size:
         raise EOFError
-    return bytes(content)
+    return content
 
 
 def _ending(child: subprocess.Popen[bytes]) -> str:
@@ -110,7 +110,7 @@ def _ending(child: subprocess.Popen[bytes]) -> str:
     return f"signal {-status}" if status < 0 else f"status {status}"
 
 
-def serve(decoder: str, questions: BinaryIO, answers: BinaryIO) -> None:
+def serve(decoder: str, questions: IO[bytes], answers: IO[bytes]) -> None:
     """Answer until there are no more questions."""
     decode = load_decoder(decoder)
     while header := questions.read(_HEADER.size):

@@ -14,7 +14,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
@@ -151,8 +150,8 @@ def _score(store: Store, catalog: Snapshot, model: ResolvedModel, how: How, base
     comparison = compare(store, catalog, model, intact, folder, manifest, quarantine, limits=how.limits)
     manifest["refused_by_gates"] = comparison.refusals
     publishes = not comparison.refusals or how.publish_anyway
-    write_report(store, catalog, name, comparison, _facts(manifest), books, published=publishes)
-    _judge(comparison, publishes)
+    written = write_report(store, catalog, name, comparison, _facts(manifest), books, published=publishes)
+    _judge(comparison, publishes, page=store.show(written["page"]))
     try:
         snapshot = snapshots.publish(store, "scores", name, manifest, base=base)
     except ConflictError:
@@ -168,12 +167,12 @@ def _facts(manifest: dict[str, Any]) -> dict[str, str]:
     return {name.replace("_", " "): str(manifest[name] or "none") for name in shown}
 
 
-def _judge(comparison: Comparison, publishes: bool) -> None:
+def _judge(comparison: Comparison, publishes: bool, *, page: str) -> None:
     for sentence in comparison.refusals:
         log.warning("gate: %s", sentence)
     if not publishes:
         raise GateRefused(
-            "; ".join(comparison.refusals) + ". The scores were not published; look at the page, and pass --publish-anyway if "
+            "; ".join(comparison.refusals) + f". The scores were not published; look at {page}, and pass --publish-anyway if "
             "they are meant, which scores nothing again"
         )
 
@@ -198,13 +197,11 @@ def _plan(
 
 
 def _columns(store: Store, snapshot: Snapshot, names: list[str], place: tuple[str, str]) -> pa.Table:
-    """Some columns of a snapshot, and the file and row that each row is."""
-    tables = []
-    for part in _parts(snapshot):
-        table = store.read_table(snapshot.folder, part, columns=names).select(names)
-        table = table.append_column(place[0], pa.array([part] * table.num_rows, type=pa.string()))
-        tables.append(table.append_column(place[1], pa.array(np.arange(table.num_rows, dtype=np.int32))))
-    return pa.concat_tables(tables).combine_chunks()
+    """Some columns of a snapshot, and the file and row that each row is, under the names `place`."""
+    table = snapshots.placed_rows(store, snapshot, names)
+    parts = pa.array(list(_parts(snapshot)), type=pa.string()).take(table["part"].combine_chunks())
+    table = table.set_column(table.column_names.index("part"), "part", parts)
+    return table.rename_columns([*names, *place])
 
 
 def _parts(snapshot: Snapshot) -> dict[str, int]:

@@ -132,6 +132,7 @@ class TrainOptions(JobOptions):
         for target in self.targets:
             near = difflib.get_close_matches(target, TARGETS, n=1)
             hint = f"did you mean {near[0]}?" if near else ""
+            hint = "separate them by spaces" if "," in target else hint
             found.check(target in TARGETS, "targets", target, f"columns among {', '.join(TARGETS)}", hint)
         found.check(len(set(self.targets)) == len(self.targets), "targets", self.targets, "each column once")
         self._check_sides_and_balance(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import fsspec
@@ -112,11 +112,3 @@ def contents_of(source: Source) -> dict[str, bytes | BadPicture]:
 def opened(make: Maker, path: Path, files: Files, label_column: str = "articleType") -> Source:
     """The source that these files are."""
     return open_source(make(path, files), label_column=label_column)
-
-
-@pytest.fixture(autouse=True)
-def no_open_archives() -> Iterator[None]:
-    """An archive that a test opened is closed with it; objects in memory are forgotten."""
-    yield
-    zips.forget()
-    fsspec.filesystem("memory").store.clear()

@@ -17,7 +17,6 @@ from tests.unit.feeds import (
     contents_of,
     folder_of,
     kinds,
-    no_open_archives,
     opened,
     picture,
     reasons,
@@ -25,8 +24,6 @@ from tests.unit.feeds import (
     usable,
     zip_of,
 )
-
-__all__ = ["no_open_archives"]
 
 FEED: Files = {
     "Shirts/1.jpg": picture(10), "Shirts/2.png": picture(20), "Ankle Boots/1.jpg": picture(30), "Shirts/notes.txt": b"x",

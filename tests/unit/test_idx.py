@@ -14,9 +14,7 @@ from PIL import Image
 from fashion_ray.catalog import idx
 from fashion_ray.catalog.idx import CLASSES, IdxSource
 from fashion_ray.errors import UserError
-from tests.unit.feeds import Maker, bad, contents_of, kinds, no_open_archives, opened, reasons, rows_of, usable, zip_of
-
-__all__ = ["no_open_archives"]
+from tests.unit.feeds import Maker, bad, contents_of, kinds, opened, reasons, rows_of, usable, zip_of
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 28, 28), dtype=np.uint8)
 LABELS = bytes([9, 0, 0, 3, 1, 2, 7, 5, 4, 6, 8, 9])

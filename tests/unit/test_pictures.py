@@ -8,37 +8,15 @@ import pickle
 import random
 import struct
 import zlib
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fashion_ray.catalog import pictures
-from fashion_ray.catalog.pictures import BadPicture, decode, decode_many, inspect, jpeg_shape, open_rgb
+from fashion_ray.catalog.pictures import BadPicture, decode, decode_many, inspect, open_rgb
 from fashion_ray.catalog.schema import REASONS
-
-HEIGHT, WIDTH = 80, 60
-WHITE = [255, 255, 255]
-
-
-def pixels_of(height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> np.ndarray:
-    """A smooth picture without symmetry."""
-    rows, columns = np.mgrid[0:height, 0:width] * (160 / max(height, width))
-    noise = np.random.default_rng(seed).integers(0, 20, (height, width, 3))
-    return (np.stack([rows, columns, (rows * 2 + columns) / 3], axis=2) + 20 + noise).clip(0, 255).astype(np.uint8)
-
-
-def encoded(picture: Image.Image | np.ndarray, form: str = "PNG", **options: Any) -> bytes:
-    """A picture as the bytes of a file."""
-    out = io.BytesIO()
-    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(out, format=form, **options)
-    return out.getvalue()
-
-
-def plain(colour: Any, mode: str = "RGB", size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
-    """A picture of one colour; its size is width, height."""
-    return Image.new(mode, size, colour)
+from tests.unit.paintings import EXIF_3, HEIGHT, WHITE, WIDTH, encoded, pixels_of, plain, with_segment
 
 
 def refusal(content: bytes) -> str:
@@ -58,11 +36,6 @@ def png_header(width: int, height: int) -> bytes:
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", b""), (b"IEND", b"")]
     body = (struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks)
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
-
-
-def with_segment(jpeg: bytes, marker: int, data: bytes) -> bytes:
-    """A JPEG with one more segment at its start."""
-    return jpeg[:2] + b"\xff" + bytes([marker]) + struct.pack(">H", len(data) + 2) + data + jpeg[2:]
 
 
 # Colour modes.
@@ -183,7 +156,6 @@ def test_orientation_tags_are_applied(orientation: int) -> None:
 
 
 XMP = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta><rdf:Description tiff:Orientation="3"/></x:xmpmeta>'
-EXIF_3 = b"Exif\0\0II*\0\x08\0\0\0\x01\0" + struct.pack("<HHII", 0x0112, 3, 1, 3) + b"\0\0\0\0"
 
 
 @pytest.mark.parametrize("where", ["exif", "xmp", "exif after 70 KB"])
@@ -270,74 +242,6 @@ def test_bytes_that_were_damaged_anywhere_give_pixels_or_a_reason() -> None:
 def test_a_refusal_travels_between_processes() -> None:
     back = pickle.loads(pickle.dumps(BadPicture("truncated", "JPEG: 3 bytes missing")))
     assert isinstance(back, BadPicture) and (back.reason, back.detail) == ("truncated", "JPEG: 3 bytes missing")
-
-
-# Plain JPEGs, which nearly every row is.
-
-VARIANTS: list[dict[str, Any]] = [
-    {"quality": quality, "subsampling": subsampling} for quality in (5, 60, 85, 100) for subsampling in (0, 1, 2)
-]
-VARIANTS += [{"progressive": True}, {"optimize": True}, {"restart_marker_blocks": 2}, {"keep_rgb": True}, {"comment": b"x" * 9}]
-
-
-@pytest.mark.parametrize("options", VARIANTS, ids=str)
-@pytest.mark.parametrize("size", [(80, 60), (77, 59)])
-def test_the_short_way_gives_exactly_pillows_pixels(
-    options: dict[str, Any], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    content = encoded(pixels_of(*size), "JPEG", **options)
-    expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-    assert (np.asarray(open_rgb(content)) == expected).all()
-    monkeypatch.delattr(pictures, "open_rgb")  # the long way is not taken
-    assert (decode(content, *size) == expected).all()
-
-
-def test_damage_inside_a_jpeg_of_the_canonical_size_is_seen_as_pillow_sees_it() -> None:
-    whole = encoded(pixels_of(), "JPEG")
-    for content in (whole[:-2], whole[:-200] + b"\xff\xd9", whole + b"trailing", whole[:700] + bytes(50) + whole[750:]):
-        try:
-            expected: np.ndarray | None = np.asarray(open_rgb(content))
-        except BadPicture:
-            expected = None
-        found, bad = decode_many([content], HEIGHT, WIDTH)
-        assert (0 in bad) is (expected is None)
-        assert expected is None or (found[0] == expected).all()
-
-
-def test_a_jpeg_that_lies_about_its_size_has_the_canonical_one_all_the_same() -> None:
-    fake = b"\xff\xc0\0\x11\x08" + struct.pack(">HHB", HEIGHT, WIDTH, 3) + bytes(20)
-    comment = bytearray(b"c" * 0xFFEE)
-    comment[0xFEFC : 0xFEFC + len(fake)] = fake  # where a reader lands that takes the fill byte below for a marker
-    large = encoded(pixels_of(100, 90), "JPEG")
-    content = large[:2] + b"\xff\xff\xfe" + struct.pack(">H", 0xFFF0) + bytes(comment) + large[2:]
-    assert open_rgb(content).size == (90, 100)
-    found, bad = decode_many([content, encoded(pixels_of())], HEIGHT, WIDTH)
-    assert bad == {} and (found[1] == pixels_of()).all()
-
-
-@pytest.mark.parametrize(("mode", "components"), [("RGB", 3), ("L", 1), ("CMYK", 4)])
-@pytest.mark.parametrize("progressive", [False, True])
-def test_jpeg_shape_is_height_width_and_components(mode: str, components: int, progressive: bool) -> None:
-    content = encoded(Image.fromarray(pixels_of(31, 47)).convert(mode), "JPEG", progressive=progressive)
-    assert jpeg_shape(content) == (31, 47, components)
-    assert jpeg_shape(with_segment(content, 0xE1, EXIF_3)) == (31, 47, components)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"\xff", b"\xff\xd8", b"\xff\xd8\xff\xc0", b"\xff\xd8" + b"\xff" * 50, b"\xff\xd8\xff\xe0" + bytes(60),
-     b"\xff\xd8\xff\xe0\xff\xff" + bytes(50), b"<html></html>" * 9, bytes(100), encoded(pixels_of())],
-)  # fmt: skip
-def test_jpeg_shape_of_anything_else_is_none(content: bytes) -> None:
-    assert jpeg_shape(content) is None
-
-
-def test_jpeg_shape_of_every_beginning_of_a_jpeg_is_right_or_none() -> None:
-    whole = encoded(pixels_of(), "JPEG")
-    assert {jpeg_shape(whole[:length]) for length in range(len(whole))} == {None, (HEIGHT, WIDTH, 3)}
-
-
-# Many pictures and facts.
 
 
 def test_of_many_pictures_the_bad_ones_are_marked_and_the_others_stay_in_their_rows() -> None:

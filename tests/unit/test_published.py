@@ -21,7 +21,6 @@ from tests.unit.feeds import (
     contents_of,
     folder_of,
     kinds,
-    no_open_archives,
     opened,
     picture,
     reasons,
@@ -29,8 +28,6 @@ from tests.unit.feeds import (
     usable,
     zip_of,
 )
-
-__all__ = ["no_open_archives"]
 
 HEADER = ",".join(FEED_COLUMNS)
 

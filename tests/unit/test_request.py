@@ -49,6 +49,30 @@ def test_nothing_asked_for_does_not_replace_another_catalog(store: Store) -> Non
     assert requested(IngestOptions(source="demo"), store).source == DemoSource()
 
 
+def test_a_demo_and_another_catalog_have_nothing_to_do_with_each_other(store: Store, tmp_path: Path) -> None:
+    publish(store, DemoSource().name)
+    assert not requested(IngestOptions(), store).fresh and requested(IngestOptions(seed=1), store).fresh
+    for name in ("a/1.jpg", "b/1.jpg"):
+        (tmp_path / "feed" / name).parent.mkdir(parents=True)
+        (tmp_path / "feed" / name).write_bytes(b"x")
+    feed = IngestOptions(source=str(tmp_path / "feed"))
+    assert requested(feed, store).fresh
+    assert not requested(IngestOptions(source=str(tmp_path / "feed"), delta=True), store).fresh
+
+
+def test_one_feed_after_another_is_the_same_catalog_unless_said_otherwise(store: Store, tmp_path: Path) -> None:
+    publish(store, "/feeds/real.zip")
+    for name in ("a/1.jpg", "b/1.jpg"):
+        (tmp_path / "feed" / name).parent.mkdir(parents=True)
+        (tmp_path / "feed" / name).write_bytes(b"x")
+    assert not requested(IngestOptions(source=str(tmp_path / "feed")), store).fresh
+    assert requested(IngestOptions(source=str(tmp_path / "feed"), fresh=True), store).fresh
+    assert requested(IngestOptions(source="demo"), store).fresh
+    for wrong in ({"fresh": True}, {"fresh": True, "delta": True, "source": "x"}):
+        with pytest.raises(UserError, match="--fresh"):
+            IngestOptions(**wrong)  # type: ignore[arg-type]
+
+
 def test_corrections_alone_are_a_delta_without_a_feed(store: Store, labels: str) -> None:
     publish(store, "/feeds/real.zip")
     request = requested(IngestOptions(labels=labels), store)

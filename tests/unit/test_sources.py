@@ -27,15 +27,12 @@ from tests.unit.feeds import (
     contents_of,
     folder_of,
     kinds,
-    no_open_archives,
     opened,
     picture,
     rows_of,
     usable,
     zip_of,
 )
-
-__all__ = ["no_open_archives"]
 
 
 def table() -> bytes:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -238,3 +239,16 @@ def test_a_scheme_without_a_file_system_is_the_users_mistake(uri: str) -> None:
     with pytest.raises(UserError) as caught:
         store.check_writable()
     assert uri in str(caught.value) and "fashion_ray[s3]" in str(caught.value)
+
+
+def test_rows_of_several_files_come_in_the_order_asked_for(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    schema = pa.schema([pa.field("id", pa.string(), nullable=False)])
+    for name in ("a", "b", "c"):
+        store.write_table(pa.table({"id": [f"{name}{row}" for row in range(50)], "x": range(50)}), "f", name, row_group_rows=7)
+    files = [("f", "a"), ("f", "b"), ("f", "c")]
+    which, rows = np.random.default_rng(0).integers(0, 2, 80), np.random.default_rng(1).integers(0, 50, 80)
+    found = store.gather(files, which, rows, schema)
+    assert found.schema == schema
+    assert found["id"].to_pylist() == [f"{'ab'[file]}{row}" for file, row in zip(which, rows, strict=True)]
+    assert store.gather(files, which[:0], rows[:0], schema).equals(schema.empty_table())

@@ -22,7 +22,6 @@ from tests.unit.feeds import (
     contents_of,
     folder_of,
     kinds,
-    no_open_archives,
     opened,
     picture,
     reasons,
@@ -30,8 +29,6 @@ from tests.unit.feeds import (
     usable,
     zip_of,
 )
-
-__all__ = ["no_open_archives"]
 
 IMAGES = [picture(shade) for shade in range(10)]
 

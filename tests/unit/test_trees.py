@@ -18,9 +18,7 @@ from fashion_ray.catalog.pictures import BadPicture
 from fashion_ray.catalog.trees import FolderTree, Tree
 from fashion_ray.catalog.zips import ZipTree
 from fashion_ray.errors import UserError
-from tests.unit.feeds import Files, Maker, bad, bucket_of, folder_of, kinds, no_open_archives, zip_of
-
-__all__ = ["no_open_archives"]
+from tests.unit.feeds import Files, Maker, bad, bucket_of, folder_of, kinds, zip_of
 
 FILES: Files = {"b/2.jpg": b"two", "a.txt": b"", "b/c/3.jpg": b"three" * 500, "b/1.jpg": b"one"}
 
