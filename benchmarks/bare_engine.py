@@ -27,9 +27,9 @@ from fashion_ray.catalog.pictures import decode_many
 from fashion_ray.errors import UserError
 from fashion_ray.models import bundle, engines
 from fashion_ray.models.engines import EngineChoice
-from fashion_ray.scoring.inference import BATCH
+from fashion_ray.models.network import LowerNetwork
 
-BATCHES = (32, 64, 128, 256, 512)
+BATCHES = (16, 32, 64, 128, 256, 512)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -37,12 +37,12 @@ def main(arguments: Sequence[str]) -> None:
     model = model_of(options)
     size = model.card.decoded_size
     pixels, _ = decode_many(sample(options, ["image"])["image"].to_pylist(), *size)
-    _, network = bundle.load(model.files, name=model.name)
+    network = LowerNetwork(bundle.load(model.files, name=model.name)[1], 0)
     cpus = options.cpus or os.cpu_count() or 1
     choice = engines.choose("openvino", "auto", gpus=0, **engines.of_this_node())
     with tempfile.TemporaryDirectory() as temporary:
         exported = Path(temporary) / "graph.xml"
-        scoring = engines.make(network, pixel_shape=size, batch=BATCH, choice=choice, threads=cpus, exported=exported)
+        scoring = engines.make(network, pixel_shape=size, choice=choice, threads=cpus, exported=exported)
         found = sweep(exported, pixels, choice, cpus, options.repeats)
         best = max(found, key=lambda setting: found[setting])
         # Once more, in turns with what scoring does, so that both saw the machine in the same state.
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
             "of_best": {"/".join(map(str, setting)): round(value / found[best], 3) for setting, value in found.items()},
         },
         f"{median(ours for ours, _ in pairs):.0f} rows/s at best (batch {best[0]}, {best[1]} streams, {best[2]} threads, "
-        f"{choice.precision}); scoring's own setting (batch {BATCH}, 1 stream, {cpus} threads) gets {share:.2f} of it",
+        f"{choice.precision}); scoring's own setting (batch {scoring.batch}, {scoring.streams} streams) gets {share:.2f} of it",
     )  # fmt: skip
 
 
@@ -78,12 +78,15 @@ def sweep(
 
 
 def settings(cpus: int, rows: int) -> list[tuple[int, int, int]]:
-    """(batch, streams, threads in all); each stream has a thread at least, and two batches to work on."""
+    """(batch, streams, threads in all); each stream has a thread at least, and two batches to work on.
+
+    From four processors on, half as many threads are tried too: two processors may be one core.
+    """
     counts = sorted({count for count in (1, 2, 4, 8, 16, 32, 64, cpus) if count <= cpus})
     return [
         (batch, streams, threads)
         for batch, streams, threads in itertools.product(BATCHES, counts, counts)
-        if streams <= threads and 2 * streams * batch <= rows
+        if streams <= threads and 2 * streams * batch <= rows and (threads == cpus or cpus >= 4 and 2 * threads >= cpus)
     ]
 
 

@@ -21,7 +21,6 @@ from fashion_ray.catalog.pictures import decode_many
 from fashion_ray.models import bundle, engines, taxonomy
 from fashion_ray.models.bundle import Card
 from fashion_ray.models.engines import EngineChoice
-from fashion_ray.scoring.inference import BATCH
 
 TRUTH = EngineChoice(name="torch", precision="f32", device="cpu")
 RIVALS = tuple(EngineChoice(name="openvino", precision=precision, device="cpu") for precision in ("f32", "bf16"))
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
         if choice.precision == "bf16" and not engines.cpu_has_bf16():
             continue  # emulated, it would say nothing of the hardware that has it
         _, network = bundle.load(model.files, name=model.name)
-        engine = engines.make(network, pixel_shape=(height, width), batch=BATCH, choice=choice, threads=threads)
+        engine = engines.make(network, pixel_shape=(height, width), choice=choice, threads=threads)
         embeddings, labels = answers(engine(pixels), card)
         reference = reference or (embeddings, labels)
         figures[f"{choice.name} {choice.precision}"] = {

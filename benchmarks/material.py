@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,6 +66,28 @@ def sample(options: BenchmarkOptions, columns: list[str], *, split: str | None =
         raise UserError(f"--rows: got {options.rows}, expected at most the {table.num_rows} that the catalog has")
     order = np.random.default_rng(options.seed).permutation(table.num_rows)[: options.rows]
     return table.select(columns).take(pa.array(order)).combine_chunks()
+
+
+class Gate:
+    """A folder where each network leaves a file when it is loaded, so that readers can wait and the clock can start."""
+
+    def __init__(self, folder: Path, networks: int) -> None:
+        folder.mkdir()
+        self._folder, self._networks, self._open = folder, networks, False
+
+    def leave(self) -> None:
+        """Say that one more is ready."""
+        (self._folder / uuid.uuid4().hex).touch()
+
+    def wait(self) -> None:
+        """Until all are."""
+        while not self._open:
+            self._open = len(list(self._folder.iterdir())) >= self._networks
+            time.sleep(0 if self._open else 0.005)
+
+    def opened(self) -> float:
+        """When the last one was ready, in seconds of the epoch."""
+        return max(file.stat().st_mtime for file in self._folder.iterdir())
 
 
 def report(name: str, figures: Mapping[str, Any], sentence: str) -> None:

@@ -18,7 +18,6 @@ import os
 import sys
 import tempfile
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,14 +37,16 @@ from torchvision.transforms.v2 import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.material import BenchmarkOptions, model_of, report, sample
+from benchmarks.material import BenchmarkOptions, Gate, model_of, report, sample
 from fashion_ray import cli, cluster
 from fashion_ray.catalog.pictures import decode_many
 from fashion_ray.errors import ReconciliationError
 from fashion_ray.models import bundle, engines
 from fashion_ray.models.bundle import Card
 from fashion_ray.models.network import Network
-from fashion_ray.scoring.inference import BATCH
+
+BATCH = 64
+"""Rows a call of the peers, at which PyTorch is fastest here."""
 
 PARTS = 16
 """Files of the source; tuned, Ray reads each as a block, while by itself it packs so little data into one or two."""
@@ -116,28 +117,6 @@ def answers(outputs: tuple[Tensor, ...], card: Card) -> dict[str, np.ndarray]:
 
 
 # Ray's pattern
-
-
-class Gate:
-    """A folder where each network leaves a file when it is loaded, so that readers can wait and the clock can start."""
-
-    def __init__(self, folder: Path, networks: int) -> None:
-        folder.mkdir()
-        self._folder, self._networks, self._open = folder, networks, False
-
-    def leave(self) -> None:
-        """Say that one more is ready."""
-        (self._folder / uuid.uuid4().hex).touch()
-
-    def wait(self) -> None:
-        """Until all are."""
-        while not self._open:
-            self._open = len(list(self._folder.iterdir())) >= self._networks
-            time.sleep(0 if self._open else 0.005)
-
-    def opened(self) -> float:
-        """When the last one was ready, in seconds of the epoch."""
-        return max(file.stat().st_mtime for file in self._folder.iterdir())
 
 
 class Predictor:
@@ -243,8 +222,8 @@ def bare_rate(rows: pa.Table, files: dict[str, bytes], card: Card, cpus: int) ->
     pixels, _ = decode_many(rows["image"].to_pylist(), *card.decoded_size)
     _, network = bundle.load(files, name="limit")
     choice = engines.choose("auto", "auto", gpus=0, **engines.of_this_node())
-    engine = engines.make(network, pixel_shape=card.decoded_size, batch=BATCH, choice=choice, threads=cpus)
-    engine(pixels[:BATCH])
+    engine = engines.make(network, pixel_shape=card.decoded_size, choice=choice, threads=cpus)
+    engine(pixels)
 
     def rate() -> float:
         started = time.perf_counter()

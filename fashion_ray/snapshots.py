@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from fashion_ray.errors import ConflictError, UserError
-from fashion_ray.storage import Store, to_json
+from fashion_ray.storage import Store, Written, to_json
 
 MANIFEST = "_manifest.json"
 
@@ -128,9 +128,9 @@ def repair_pointer(store: Store, table: str) -> None:
         seen = entries
 
 
-def file_entry(name: str, content_sha256: str, rows: int, size_bytes: int) -> dict[str, Any]:
+def file_entry(name: str, rows: int, written: Written) -> dict[str, Any]:
     """A file as manifests list it."""
-    return {"name": name, "sha256": content_sha256, "rows": rows, "size_bytes": size_bytes}
+    return {"name": name, "sha256": written.sha256, "rows": rows, "size_bytes": written.size_bytes}
 
 
 def now() -> str:

@@ -7,6 +7,7 @@ Credentials and endpoints come from the environment alone (AWS_ACCESS_KEY_ID, AW
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import sys
@@ -34,6 +35,14 @@ ranges it wants; s3fs would fetch 50 MiB from the start of each. And a whole obj
 
 CREATE_TRIES = 5
 """Of a conditional put that met another one in flight (409): the storage asks for another try, and gives no answer yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What was put into a file."""
+
+    size_bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -158,13 +167,19 @@ class Store:
         """Replace a JSON file as a whole."""
         self.write_bytes(to_json(content), *parts)
 
-    def write_table(self, table: pa.Table, *parts: str, compression: str = "zstd", row_group_rows: int = 1024) -> int:
-        """Replace a Parquet file as a whole; its size in bytes."""
+    def write_table(self, table: pa.Table, *parts: str, compression: str = "zstd", row_group_rows: int = 1024) -> Written:
+        """Replace a Parquet file as a whole."""
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression=compression, row_group_size=row_group_rows)
+        # A dictionary of embeddings or pictures, or their least value, costs six times what writing them does.
+        plain = [
+            field.name for field in table.schema if not pa.types.is_nested(field.type) and not pa.types.is_binary(field.type)
+        ]
+        pq.write_table(
+            table, sink, compression=compression, row_group_size=row_group_rows, use_dictionary=plain, write_statistics=plain
+        )
         content = sink.getvalue()
         self.write_bytes(content, *parts)
-        return int(content.size)
+        return Written(size_bytes=int(content.size), sha256=hashlib.sha256(content).hexdigest())
 
     def read_table(self, *parts: str, columns: list[str] | None = None) -> pa.Table:
         """A Parquet file, or a folder of them, as one table."""

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.error import URLError
 
-import timm
 import torch
-import torchvision.models
 from torch import Tensor, nn
 
 from fashion_ray.errors import UserError
@@ -87,6 +85,8 @@ def skeleton(name: str) -> Trunk:
 
 def names() -> list[str]:
     """Every trunk that can be built."""
+    import timm  # it and torchvision take two seconds to import, and most jobs build no trunk
+
     return [*weights.PACKAGES, *_torchvision_families(), *timm.list_models()]
 
 
@@ -97,6 +97,8 @@ def _construct(name: str, *, pretrained: bool) -> tuple[nn.Module, list[tuple[st
 
 
 def _timm(name: str, pretrained: bool) -> tuple[nn.Module, list[tuple[str, nn.Module]], TrunkSpec]:
+    import timm
+
     known = name if name not in weights.PACKAGES else f"tf_{name}"
     try:
         whole = timm.create_model(known, pretrained=pretrained, num_classes=0, global_pool="")
@@ -118,6 +120,8 @@ def _timm(name: str, pretrained: bool) -> tuple[nn.Module, list[tuple[str, nn.Mo
 
 
 def _torchvision(name: str, pretrained: bool) -> tuple[nn.Module, list[tuple[str, nn.Module]], TrunkSpec]:
+    import torchvision.models
+
     extra = {"aux_logits": pretrained} if name == "inception_v3" else {}
     if name == "inception_v3":
         extra |= {"transform_input": False, **({} if pretrained else {"init_weights": False})}
@@ -142,6 +146,8 @@ def _torchvision(name: str, pretrained: bool) -> tuple[nn.Module, list[tuple[str
 
 def _torchvision_scaling(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The mean and standard deviation that a network's weights were trained with."""
+    import torchvision.models
+
     if name == "inception_v3":
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # its own rescaling of pictures is left out
     used = torchvision.models.get_model_weights(name).DEFAULT.transforms()
@@ -149,6 +155,8 @@ def _torchvision_scaling(name: str) -> tuple[tuple[float, ...], tuple[float, ...
 
 
 def _torchvision_families() -> list[str]:
+    import torchvision.models
+
     families = (
         "vgg",
         "alexnet",

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fashion_ray.errors import UserError
 from fashion_ray.models import backbones
@@ -27,6 +27,8 @@ FORMAT = 2
 
 READABLE = (1, FORMAT)
 CARD, WEIGHTS = "card.json", "weights.safetensors"
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +126,20 @@ def read_card(content: bytes, *, name: str) -> Card:
 
 def load(files: Mapping[str, bytes], *, name: str) -> tuple[Card, Network]:
     """The model in a bundle, ready to answer. Raises UserError if its weights are not those that the card was sealed with."""
+    card, weights = _opened(files, name)
+    network = _loaded(lambda: empty_network(card), weights, name)
+    return card, network.eval()
+
+
+def load_heads(files: Mapping[str, bytes], *, name: str) -> tuple[Card, nn.ModuleDict]:
+    """The heads of a bundle without the trunk, which takes longer to build. Raises UserError as `load` does."""
+    card, weights = _opened(files, name)
+    own = {key.removeprefix("heads."): value for key, value in weights.items() if key.startswith("heads.")}
+    heads = _loaded(lambda: nn.ModuleDict(build_heads(card.head, card.embedding_dim, card.classes, card.dropout)), own, name)
+    return card, heads.eval()
+
+
+def _opened(files: Mapping[str, bytes], name: str) -> tuple[Card, dict[str, Tensor]]:
     card = read_card(files[CARD], name=name)
     try:
         weights = safetensors.torch.load(files[WEIGHTS])
@@ -134,12 +150,16 @@ def load(files: Mapping[str, bytes], *, name: str) -> tuple[Card, Network]:
             f"bundle {name}: its weights or inference fields are not those of version {card.model_version}; it was changed or "
             "damaged since it was trained. Train it again or restore it"
         )
+    return card, weights
+
+
+def _loaded(build: Callable[[], Module], weights: Mapping[str, Tensor], name: str) -> Module:
     try:
-        network = empty_network(card)
-        network.load_state_dict(weights)
+        module = build()
+        module.load_state_dict(weights)
     except (RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"bundle {name}: {WEIGHTS} does not fit the network that {CARD} describes ({error})") from error
-    return card, network.eval()
+    return module
 
 
 def empty_network(card: Card) -> Network:

@@ -12,9 +12,11 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +26,9 @@ from torch import nn
 from fashion_ray.errors import UserError
 
 log = logging.getLogger(__name__)
+
+OPENVINO_BATCH, TORCH_BATCH, CUDA_BATCH = 32, 64, 512
+"""Rows a call, where they are fastest: benchmarks/bare_engine.py measures the first."""
 
 ENGINES = ("auto", "openvino", "torch")
 PRECISIONS = ("auto", "bf16", "f32")
@@ -39,7 +44,16 @@ class EngineChoice:
 
 
 class Engine(Protocol):
-    """Maps uint8 pixels (rows, height, width, 3) to float32 arrays (rows, ...), one for each output of the network."""
+    """Maps uint8 pixels (rows, height, width, 3) to float32 arrays (rows, ...), one for each output of the network.
+
+    It may be called with any number of rows, and by several threads.
+    """
+
+    batch: int
+    """Rows that it computes at once; a call with so many is one computation."""
+
+    streams: int
+    """Such calls that it computes side by side; further ones wait."""
 
     def __call__(self, pixels: np.ndarray) -> list[np.ndarray]: ...
 
@@ -81,26 +95,36 @@ def of_this_node() -> dict[str, bool]:
 
 
 def make(
-    network: nn.Module,
+    network: nn.Module | None,
     *,
     pixel_shape: tuple[int, int],
-    batch: int,
     choice: EngineChoice,
     threads: int,
+    batch: int | None = None,
     exported: Path | None = None,
 ) -> Engine:
-    """An engine for a network that takes pixels. With `exported`, the exported form is kept there for the next time."""
+    """An engine for a network that takes pixels; without `batch`, of the size that is fastest for it.
+
+    With `exported`, the exported form is kept there for the next time, when the network need not be given.
+    """
     if choice.name == "torch":
-        return TorchEngine(network, choice, threads)
-    return OpenVinoEngine(network, pixel_shape=pixel_shape, batch=batch, choice=choice, threads=threads, exported=exported)
+        assert network is not None, "PyTorch runs the network itself"
+        return TorchEngine(network, choice, threads, batch=batch)
+    return OpenVinoEngine(
+        network, pixel_shape=pixel_shape, batch=batch or OPENVINO_BATCH, choice=choice, threads=threads, exported=exported
+    )
 
 
 class OpenVinoEngine:
-    """The network as an OpenVINO graph of a fixed batch; tail batches are padded, so every row is computed alike."""
+    """The network as an OpenVINO graph of a fixed batch; tail batches are padded, so every row is computed alike.
+
+    Each thread is a stream of its own with a batch of its own: what else a processor has to do then delays one batch, not
+    all threads of it, and a row's answer does not depend on how many threads there are.
+    """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: nn.Module | None,
         *,
         pixel_shape: tuple[int, int],
         batch: int,
@@ -117,37 +141,48 @@ class OpenVinoEngine:
             )
         graph = _graph(network, pixel_shape, exported)
         graph.reshape([batch, *pixel_shape, 3])
-        self._batch = batch
+        self.batch, self.streams = batch, threads
         self._compiled = openvino.Core().compile_model(
             graph,
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": choice.precision,
                 "INFERENCE_NUM_THREADS": threads,
-                "PERFORMANCE_HINT": "LATENCY",
+                "NUM_STREAMS": threads,
                 "ENABLE_CPU_PINNING": False,
             },
         )
-        self._request = self._compiled.create_infer_request()
+        self._requests: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(threads):
+            self._requests.put(self._compiled.create_infer_request())
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="openvino")
 
     def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
-        pieces: list[list[np.ndarray]] = []
-        for start in range(0, len(pixels), self._batch):
-            piece = pixels[start : start + self._batch]
-            rows = len(piece)
-            if rows < self._batch:
-                piece = np.concatenate([piece, np.zeros((self._batch - rows, *piece.shape[1:]), dtype=np.uint8)])
-            found = self._request.infer([np.ascontiguousarray(piece)], share_inputs=True)
-            pieces.append([np.array(found[port][:rows]) for port in self._compiled.outputs])
-        if not pieces:
+        if not len(pixels):
             return [np.zeros((0, *list(port.shape)[1:]), dtype=np.float32) for port in self._compiled.outputs]
-        return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
+        pieces = [pixels[start : start + self.batch] for start in range(0, len(pixels), self.batch)]
+        if len(pieces) == 1:
+            return self._infer(pieces[0])
+        return [np.concatenate(parts) for parts in zip(*self._pool.map(self._infer, pieces), strict=True)]
+
+    def _infer(self, piece: np.ndarray) -> list[np.ndarray]:
+        rows = len(piece)
+        if rows < self.batch:
+            piece = np.concatenate([piece, np.zeros((self.batch - rows, *piece.shape[1:]), dtype=np.uint8)])
+        request = self._requests.get()
+        try:
+            found = request.infer([np.ascontiguousarray(piece)], share_inputs=True, share_outputs=True)
+            return [np.array(found[port][:rows]) for port in self._compiled.outputs]
+        finally:
+            self._requests.put(request)
 
 
 class TorchEngine:
     """The network in PyTorch, channels last, under bfloat16 autocast if so settled."""
 
-    def __init__(self, network: nn.Module, choice: EngineChoice, threads: int, batch: int = 64) -> None:
+    streams = 1
+
+    def __init__(self, network: nn.Module, choice: EngineChoice, threads: int, *, batch: int | None = None) -> None:
         if choice.device == "cuda" and not torch.cuda.is_available():
             raise UserError(
                 f"this node ({os.uname().nodename}) has no GPU, but the run was settled on one; pass --engine openvino"
@@ -156,24 +191,25 @@ class TorchEngine:
         self._device = torch.device(choice.device)
         self._network = network.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._bf16 = choice.precision == "bf16"
-        self._batch = batch if choice.device == "cpu" else 8 * batch
+        self.batch = batch or (TORCH_BATCH if choice.device == "cpu" else CUDA_BATCH)
 
     def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
         pieces = []
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
-            for start in range(0, max(1, len(pixels)), self._batch):
-                piece = torch.from_numpy(np.ascontiguousarray(pixels[start : start + self._batch])).to(self._device)
+            for start in range(0, max(1, len(pixels)), self.batch):
+                piece = torch.from_numpy(np.ascontiguousarray(pixels[start : start + self.batch])).to(self._device)
                 found = self._network(piece)
                 outputs = found if isinstance(found, tuple) else (found,)
                 pieces.append([output.float().cpu().numpy() for output in outputs])
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
 
-def _graph(network: nn.Module, pixel_shape: tuple[int, int], exported: Path | None) -> Any:
+def _graph(network: nn.Module | None, pixel_shape: tuple[int, int], exported: Path | None) -> Any:
     import openvino
 
     if exported is not None and exported.exists():
         return openvino.Core().read_model(str(exported))
+    assert network is not None, f"{exported} is not there, and nothing to make it of"
     example = torch.zeros(2, *pixel_shape, 3, dtype=torch.uint8)
     with _quiet_tracing():
         graph = openvino.convert_model(network.eval().cpu(), example_input=example)

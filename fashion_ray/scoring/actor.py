@@ -5,10 +5,12 @@ Last night's rows and embeddings are taken from where they lie; only what is new
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,10 @@ import ray
 
 from fashion_ray import snapshots
 from fashion_ray.catalog import schema
+from fashion_ray.catalog.pictures import BadPicture, decode_many
 from fashion_ray.errors import ReconciliationError
 from fashion_ray.models.engines import EngineChoice
-from fashion_ray.scoring.careful import DECODER
+from fashion_ray.scoring.careful import DECODER, decode_carefully, load_decoder
 from fashion_ray.scoring.drift import centroids
 from fashion_ray.scoring.inference import Inference, Output
 from fashion_ray.scoring.night import ACTIONS, BAD, CARRY, REUSE, SCORE
@@ -28,7 +31,9 @@ from fashion_ray.scoring.rows import quarantined, score_rows
 from fashion_ray.storage import Store, to_json
 
 MOST_ATTEMPTS = 5
-"""So often may a file's actor die before the night is given up."""
+"""So often may a run begin a file, each time after its process died, before the run is given up."""
+
+Decode = Callable[..., tuple[np.ndarray, dict[int, BadPicture]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,34 +54,86 @@ class Places:
     run_id: str
 
 
-def read_pictures(work: pa.Table, *, places: Places) -> pa.Table:
-    """The work of one file (night.WORK) with the pictures that the network needs (on a worker)."""
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How pictures are decoded where they are read."""
+
+    size: tuple[int, int]
+    """Height and width."""
+
+    decoder: str
+
+
+def read_pictures(work: pa.Table, *, places: Places, decoding: Decoding | None) -> pa.Table:
+    """The work of one file (night.WORK) with the pictures that the network needs, as `image` (on a worker).
+
+    With `decoding` they come as `pixels` instead, null where a picture could not be decoded, and why in `bad`.
+    """
     started = time.perf_counter()
     rows = np.flatnonzero(np.asarray(pc.equal(work["action"], SCORE)))
-    images = np.full(work.num_rows, None, dtype=object)
+    images: list[bytes] = []
     if len(rows):
         positions = work["position"].take(pa.array(rows)).to_pylist()
         found = places.store.read_rows(places.catalog, work["part"][0].as_py(), columns=["image"], rows=positions)
-        images[rows] = found["image"].to_pylist()
-    work = work.append_column("image", pa.array(images, type=pa.binary()))
-    return work.append_column("read_s", pa.array([time.perf_counter() - started] * work.num_rows, type=pa.float64()))
+        images = found["image"].to_pylist()
+    read_s = time.perf_counter() - started
+    decode_s, added = 0.0, {"image": _placed(images, rows, work.num_rows, pa.binary())}
+    if decoding is not None:
+        careful = begin(places, work["part"][0].as_py())
+        decode: Decode = partial(decode_carefully, decoder=decoding.decoder)
+        if not careful:
+            decode = partial(decode_many, decode=load_decoder(decoding.decoder))
+        pixels, bad = decode(images, *decoding.size)
+        decode_s = time.perf_counter() - started - read_s
+        reasons = [json.dumps(bad[row].args) if row in bad else None for row in range(len(images))]
+        good = [None if row in bad else picture.tobytes() for row, picture in enumerate(pixels)]
+        added = {
+            "pixels": _placed(good, rows, work.num_rows, pa.binary()), "bad": _placed(reasons, rows, work.num_rows, pa.string())
+        }  # fmt: skip
+    for name, spent in (("read_s", read_s), ("decode_s", decode_s)):
+        added[name] = pa.array([spent] * work.num_rows, type=pa.float64())
+    for name, column in added.items():
+        work = work.append_column(name, column)
+    return work
+
+
+def _placed(values: Sequence[object], rows: np.ndarray, count: int, kind: pa.DataType) -> pa.Array:
+    """A column with these values at these rows, and nulls elsewhere."""
+    column = np.full(count, None, dtype=object)
+    for row, value in zip(rows.tolist(), values, strict=True):
+        column[row] = value
+    return pa.array(column, type=kind)
+
+
+def begin(places: Places, part: str) -> bool:
+    """Note that a file's pictures are about to be decoded; whether a process has died over them before, so that care is needed.
+
+    Raises RuntimeError if this run has begun the file too often.
+    """
+    notes = places.store.names(places.folder, "_attempts", part)
+    if sum(name.startswith(f"{places.run_id}.") for name in notes) >= MOST_ATTEMPTS:
+        raise RuntimeError(
+            f"scores: {part} was begun {MOST_ATTEMPTS} times by this run and never finished; look into the log for what killed "
+            "the processes that scored it, and run again"
+        )
+    places.store.write_bytes(b"", places.folder, "_attempts", part, f"{places.run_id}.{len(notes)}")
+    return bool(notes)
 
 
 class ScoringActor:
     """Holds an engine from the first picture on; writes a file of scores for each file of the catalog."""
 
     def __init__(self, *, places: Places, files: Any, choice: EngineChoice, threads: int, decoder: str = DECODER) -> None:
-        self._places, self._choice = places, choice
+        self._places, self._choice, self._name = places, choice, uuid.uuid4().hex
         self._inference = Inference(
             ray.get(files), name=places.folder, choice=choice, threads=threads, cache=places.cache, decoder=decoder
         )
 
     def __call__(self, work: pa.Table) -> pa.Table:
-        places, part = self._places, work["part"][0].as_py()
-        careful = self._begin(part)
+        places, part, began = self._places, work["part"][0].as_py(), time.time()
         now = snapshots.now()
         fresh = work.filter(pc.equal(work["action"], SCORE))
-        output = self._inference(fresh["image"].to_pylist(), careful=careful)
+        output = self._scored(fresh, part)
         started = time.perf_counter()
         bad = quarantined(fresh, output, run_id=places.run_id, seen_at=now)
         rows = pa.concat_tables([self._rows(fresh, output, now), self._reused(work, now), self._carried(work)])
@@ -87,31 +144,34 @@ class ScoringActor:
         rows = rows.take(pc.index_in(pa.array(order, type=pa.string()), rows["product_id"].combine_chunks()))
         if rows["product_id"].to_pylist() != order or len(order) + len(failed) != len(wanted):
             raise ReconciliationError(f"scores: the rows of {part} are not those of the catalog")
-        size = places.store.write_table(rows, places.folder, part, compression="none")
-        digest = hashlib.sha256(places.store.read_bytes(places.folder, part)).hexdigest()
+        written = places.store.write_table(rows, places.folder, part, compression="none")
         seconds = {"read": work["read_s"][0].as_py(), **output.seconds, "answer": answered - started}
         receipt = {
             "part": part,
-            "file": snapshots.file_entry(part, digest, rows.num_rows, size),
+            "base": places.before,
+            "file": snapshots.file_entry(part, rows.num_rows, written),
             "quarantined": bad,
             "actions": {action: int(pc.sum(pc.equal(work["action"], action)).as_py()) for action in ACTIONS},
             "centroids": {trunk: [one.sum.tolist(), one.count] for trunk, one in centroids(rows).items()},
             "seconds": seconds | {"write": time.perf_counter() - answered},
+            "span": {"actor": self._name, "streams": self._inference.streams, "began": began, "ended": time.time()},
         }
         places.store.write_bytes(to_json(receipt), places.folder, "_receipts", f"{part}.json")
         return pa.table({"receipt": [json.dumps(receipt)]})
 
-    def _begin(self, part: str) -> bool:
-        """Note that a file was begun; whether an actor has died over it before, so that care is needed."""
-        store, folder = self._places.store, self._places.folder
-        before = sum(name.startswith(f"{part}.") for name in store.names(folder, "_attempts"))
-        if before >= MOST_ATTEMPTS:
-            raise RuntimeError(
-                f"scores: {part} was begun {before} times and never finished; look into the log for what killed its actor, "
-                f"remove {store.show(folder, '_attempts')} and run again"
-            )
-        store.write_bytes(b"", folder, "_attempts", f"{part}.{before}")
-        return before > 0
+    def _scored(self, fresh: pa.Table, part: str) -> Output:
+        """What the network says of pictures, or of pixels if they come decoded."""
+        if "image" in fresh.column_names:
+            return self._inference(fresh["image"].to_pylist(), careful=begin(self._places, part))
+        size = self._inference.card.decoded_size
+        bad = {row: BadPicture(*json.loads(why)) for row, why in enumerate(fresh["bad"].to_pylist()) if why is not None}
+        pixels = np.zeros((fresh.num_rows, *size, 3), dtype=np.uint8)
+        for row, picture in enumerate(fresh["pixels"].to_pylist()):
+            if picture is not None:
+                pixels[row] = np.frombuffer(picture, dtype=np.uint8).reshape(*size, 3)
+        output = self._inference.of_pixels(pixels, bad)
+        output.seconds["decode"] = fresh["decode_s"][0].as_py() if fresh.num_rows else 0.0
+        return output
 
     def _rows(self, products: pa.Table, output: Output, now: str) -> pa.Table:
         return score_rows(products, output, self._inference.card, self._choice, run_id=self._places.run_id, scored_at=now)

@@ -16,15 +16,10 @@ from fashion_ray.scoring.options import ScoreOptions
 from fashion_ray.scoring.publishing import listing
 from fashion_ray.scoring.score import ScoreResult
 from fashion_ray.scoring.single import describe_picture, read_picture, score_picture
+from fashion_ray.scoring.timing import time_line
 from fashion_ray.storage import Store
 
 EXAMPLES = 3
-
-STEPS = {
-    "read_s": "reading pictures", "decode_s": "decoding", "network_s": "the network", "answer_s": "labels and carrying over",
-    "write_s": "writing",
-}  # fmt: skip
-"""Where a row's time goes; the time that a thread waits for the engine is not among them."""
 
 
 def look(options: ScoreOptions, store: Store) -> str | None:
@@ -62,15 +57,6 @@ def describe(result: ScoreResult, store: Store, card: Card, tracked: tracking.Tr
     if tracked.artifacts is not None:
         lines.append(f"open the MLflow UI: {sys.executable} -m mlflow ui --host 127.0.0.1 --backend-store-uri {tracked.uri}")
     return "\n".join(lines)
-
-
-def time_line(timing: dict[str, float]) -> str:
-    """Rows a second, the share of each step in the time of all steps, and which one is the bottleneck."""
-    spent = {what: timing.get(name, 0.0) for name, what in STEPS.items()}
-    total = sum(spent.values()) or 1.0
-    shares = ", ".join(f"{what} {value / total:.0%}" for what, value in spent.items())
-    slowest = max(spent, key=lambda what: spent[what])
-    return f"{timing['rows_per_second']:.0f} rows/s over {timing['wall_s']:.1f} s; {shares}; most of it goes into {slowest}"
 
 
 def log_night(run: tracking.TrackedRun, store: Store, result: ScoreResult, peak: Peak) -> None:

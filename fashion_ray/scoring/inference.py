@@ -8,6 +8,8 @@ from __future__ import annotations
 import fcntl
 import threading
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,9 +23,6 @@ from fashion_ray.models.engines import EngineChoice
 from fashion_ray.models.network import LowerNetwork
 from fashion_ray.scoring.careful import DECODER, decode_carefully, load_decoder
 from fashion_ray.storage import Store
-
-BATCH = 64
-"""Rows a call of the engine; the throughput is flat from 32 to 128."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,44 +45,68 @@ class Output:
 
 
 class Inference:
-    """A loaded bundle on an engine; made once a process, since loading and compiling take seconds."""
+    """A loaded bundle on an engine; made once a process, since loading and compiling take seconds.
+
+    Pictures go through it in batches of the engine, by one thread more than the engine has streams, so that a batch is being
+    decoded while each stream has one.
+    """
 
     def __init__(
         self, files: dict[str, bytes], *, name: str, choice: EngineChoice, threads: int, cache: str, decoder: str = DECODER
     ) -> None:
-        self.card, network = bundle.load(files, name=name)
-        self._decoder, self._at_work = decoder, threading.Lock()
-        size = self.card.decoded_size
-        self._heads = network.heads.eval()
+        self.card, self._heads = bundle.load_heads(files, name=name)
+        self._decoder = decoder
         exported = Path(cache) / "engines" / f"{self.card.trunk_version}.xml"
         exported.parent.mkdir(parents=True, exist_ok=True)
         with open(exported.with_suffix(".lock"), "w") as lock:  # one export a node
             fcntl.flock(lock, fcntl.LOCK_EX)
+            known = choice.name == "openvino" and exported.exists()
+            trunk = None if known else LowerNetwork(bundle.load(files, name=name)[1], 0)
             self._engine = engines.make(
-                LowerNetwork(network, 0), pixel_shape=size, batch=BATCH, choice=choice, threads=threads, exported=exported
+                trunk, pixel_shape=self.card.decoded_size, choice=choice, threads=threads, exported=exported
             )
+        self.streams = self._engine.streams
+        self._free = threading.Semaphore(self.streams)
+        self._pool = ThreadPoolExecutor(self.streams + 1, thread_name_prefix="inference")
 
     def __call__(self, images: list[bytes], *, careful: bool = False) -> Output:
         """Answers for encoded pictures; with care they are decoded in another process, which they may kill.
 
-        Several threads may call: one decodes while another has the engine.
+        Several threads may call: while the last batches of one are computed, the first of another are decoded.
         """
+        if not careful:
+            return self._output(images, {}, {})
         started = time.perf_counter()
-        if careful:
-            pixels, bad = decode_carefully(images, *self.card.decoded_size, decoder=self._decoder)
-        else:
-            pixels, bad = decode_many(images, *self.card.decoded_size, decode=load_decoder(self._decoder))
-        asked = time.perf_counter()
-        with self._at_work:
-            decoded = time.perf_counter()
-            (embeddings,) = self._engine(pixels)
+        pixels, bad = decode_carefully(images, *self.card.decoded_size, decoder=self._decoder)
+        return self._output(pixels, bad, {"decode": time.perf_counter() - started})
+
+    def of_pixels(self, pixels: np.ndarray, bad: dict[int, BadPicture]) -> Output:
+        """Answers for decoded pictures, uint8 (rows, height, width, 3), and which of them could not be."""
+        return self._output(pixels, bad, {})
+
+    def _output(self, pictures: list[bytes] | np.ndarray, bad: dict[int, BadPicture], seconds: dict[str, float]) -> Output:
+        starts = range(0, max(1, len(pictures)), self._engine.batch)
+        pieces = list(self._pool.map(self._piece, (pictures[start : start + self._engine.batch] for start in starts)))
+        embeddings = np.concatenate([piece.embeddings for piece in pieces])
+        found = {start + row: error for start, piece in zip(starts, pieces, strict=True) for row, error in piece.bad.items()}
+        spent = Counter(seconds)
+        for piece in pieces:
+            spent.update(piece.seconds)
+        return Output(embeddings=embeddings, logits=self.answer(embeddings), bad=bad | found, seconds=dict(spent))
+
+    def _piece(self, pictures: list[bytes] | np.ndarray) -> Output:
+        """One batch; its logits are left for later, when they are computed for all at once."""
+        bad: dict[int, BadPicture] = {}
+        started = time.perf_counter()
+        if isinstance(pictures, list):
+            pictures, bad = decode_many(pictures, *self.card.decoded_size, decode=load_decoder(self._decoder))
+        decoded = time.perf_counter()
+        with self._free:
+            free = time.perf_counter()
+            (embeddings,) = self._engine(pictures)
             ended = time.perf_counter()
-        return Output(
-            embeddings=embeddings,
-            logits=self.answer(embeddings),
-            bad=bad,
-            seconds={"decode": asked - started, "wait": decoded - asked, "network": ended - decoded},
-        )
+        seconds = {"decode": decoded - started, "wait": free - decoded, "network": ended - free}
+        return Output(embeddings=embeddings, logits={}, bad=bad, seconds=seconds)
 
     def answer(self, embeddings: np.ndarray) -> dict[str, np.ndarray]:
         """Logits (rows, classes) of each target from float32 embeddings (rows, embedding_dim).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fashion_ray import snapshots
 from fashion_ray.catalog.lookup import pictures
-from fashion_ray.pages.changes_report import changes_report, pictured
 from fashion_ray.scoring.compare import Comparison
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
@@ -21,6 +20,11 @@ def write_report(
     published: bool,
 ) -> dict[str, str]:
     """Write what changed below reports/scores-<name>/; the paths below the root, by what they are."""
+    from fashion_ray.pages.changes_report import (
+        changes_report,
+        pictured,
+    )  # plots take a second to import; quiet nights have none
+
     folder = f"reports/scores-{name}"
     wanted = pictured(comparison.changes, targets=comparison.targets) if comparison.drift is not None else []
     page = changes_report(

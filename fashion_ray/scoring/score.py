@@ -25,7 +25,7 @@ from fashion_ray.catalog.reading import READER_CPUS
 from fashion_ray.errors import ConflictError, GateRefused, ReconciliationError, UserError
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.scoring import night as nights
-from fashion_ray.scoring.actor import Places, ScoringActor, read_pictures
+from fashion_ray.scoring.actor import Decoding, Places, ScoringActor, read_pictures
 from fashion_ray.scoring.careful import DECODER
 from fashion_ray.scoring.compare import Comparison, compare, total_centroids
 from fashion_ray.scoring.gates import Limits
@@ -34,13 +34,11 @@ from fashion_ray.scoring.night import Night, plan_night
 from fashion_ray.scoring.plan import plan_engines
 from fashion_ray.scoring.publishing import write_report
 from fashion_ray.scoring.rows import score_key
+from fashion_ray.scoring.timing import timing
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 
 log = logging.getLogger(__name__)
-
-CALLS = 2
-"""Files that an actor has at hand at once: one is decoded and written while the other has the engine."""
 
 Receipts = dict[str, dict[str, Any]]
 
@@ -122,7 +120,7 @@ def _score(store: Store, catalog: Snapshot, model: ResolvedModel, how: How, base
         run_id=how.run_id,
     )
     started = time.perf_counter()
-    receipts = _receipts(store, folder)
+    receipts = _receipts(store, folder, places.before)
     counts = night.counts
     log.info(
         "%d products in %d files (%d files done before): %d carried over, %d answered again from their embeddings, %d for the "
@@ -132,7 +130,7 @@ def _score(store: Store, catalog: Snapshot, model: ResolvedModel, how: How, base
     )  # fmt: skip
     fresh = _run(night, [part for part in _parts(catalog) if part not in receipts], model, how, places)
     receipts |= fresh
-    timing = _timing(fresh, time.perf_counter() - started)
+    spent = timing(fresh.values(), time.perf_counter() - started) if fresh else {}
     books = balance(_parts(catalog), receipts)
     bad = [row for receipt in receipts.values() for row in receipt["quarantined"]]
     bad += [row for row in bad_before.to_pylist() if row["product_id"] in _still_bad(night)]
@@ -159,7 +157,7 @@ def _score(store: Store, catalog: Snapshot, model: ResolvedModel, how: How, base
         if published is None or published.name != name:
             raise
         snapshot = published  # another run published the same scores first: both end right
-    return ScoreResult(snapshot=snapshot, books=books, timing=timing, already_current=False, comparison=comparison)
+    return ScoreResult(snapshot=snapshot, books=books, timing=spent, already_current=False, comparison=comparison)
 
 
 def _facts(manifest: dict[str, Any]) -> dict[str, str]:
@@ -254,11 +252,14 @@ def _run(night: Night, pending: list[str], model: ResolvedModel, how: How, place
         device=how.choice.device, cpus=has.cpus, gpus=has.gpus, nodes=has.nodes, cpus_per_node=has.cpus_per_node,
         work=len(pending),
     )  # fmt: skip
+    # PyTorch takes pixels from tasks, which leaves a GPU's actor nothing to decode; OpenVINO has the processors itself.
+    decoding = Decoding(size=model.card.decoded_size, decoder=how.decoder) if how.choice.name == "torch" else None
     work = [night.work.filter(pc.equal(night.work["part"], part)).combine_chunks() for part in pending]
     receipts = (
         ray.data.from_arrow(work)
         .map_batches(
-            functools.partial(read_pictures, places=places), batch_size=None, batch_format="pyarrow", num_cpus=READER_CPUS
+            functools.partial(read_pictures, places=places, decoding=decoding), batch_size=None, batch_format="pyarrow",
+            num_cpus=READER_CPUS,
         )
         .map_batches(
             ScoringActor,
@@ -269,7 +270,7 @@ def _run(night: Night, pending: list[str], model: ResolvedModel, how: How, place
                 "decoder": how.decoder,
             },
             compute=ray.data.ActorPoolStrategy(
-                size=plan.actors, max_tasks_in_flight_per_actor=2 * CALLS, max_concurrent_calls_per_actor=CALLS,
+                size=plan.actors, max_tasks_in_flight_per_actor=2 * plan.calls, max_concurrent_calls_per_actor=plan.calls,
                 enable_true_multi_threading=True,
             ),
             num_cpus=plan.cpus,
@@ -286,24 +287,15 @@ def _run(night: Night, pending: list[str], model: ResolvedModel, how: How, place
     return found
 
 
-def _receipts(store: Store, folder: str) -> Receipts:
+def _receipts(store: Store, folder: str, before: str) -> Receipts:
+    """What was finished in a folder on top of the same night before, by file."""
     names = [name for name in store.names(folder, "_receipts") if name.endswith(".json") and not name.startswith(".")]
     receipts = (store.read_json(folder, "_receipts", name) for name in names)
-    return {receipt["part"]: receipt for receipt in receipts if _whole(store, folder, receipt["file"])}
+    return {
+        receipt["part"]: receipt for receipt in receipts if receipt["base"] == before and _whole(store, folder, receipt["file"])
+    }
 
 
 def _whole(store: Store, folder: str, file: dict[str, Any]) -> bool:
     """Whether the file that a receipt speaks of is there, as long as it was."""
     return bool(store.size_bytes(folder, file["name"]) == file["size_bytes"])
-
-
-def _timing(receipts: Receipts, wall_s: float) -> dict[str, float]:
-    """Rows a second of wall time, and where the time of the actors' threads and readers went, in seconds."""
-    found = {"wall_s": wall_s, "rows_per_second": 0.0}
-    rows = sum(receipt["file"]["rows"] for receipt in receipts.values())
-    if wall_s:
-        found["rows_per_second"] = rows / wall_s
-    for receipt in receipts.values():
-        for key, value in receipt["seconds"].items():
-            found[f"{key}_s"] = found.get(f"{key}_s", 0.0) + value
-    return found

@@ -176,8 +176,8 @@ def change_catalog(store: Store, *, drop: list[str], repaint: dict[str, bytes]) 
             for each, image, old in zip(ids, images, hashes, strict=True)
         ]
         table = table.set_column(1, "image", pa.array(images, type=pa.binary())).set_column(2, "image_sha256", pa.array(hashes))
-        size = store.write_table(schema.cast(table, schema.CATALOG), "catalog/snapshots/changed", entry["name"])
-        files.append(snapshots.file_entry(entry["name"], "", table.num_rows, size))
+        written = store.write_table(schema.cast(table, schema.CATALOG), "catalog/snapshots/changed", entry["name"])
+        files.append(snapshots.file_entry(entry["name"], table.num_rows, written))
     manifest = {**base.manifest, "files": files, "rows": sum(entry["rows"] for entry in files)}
     snapshots.publish(store, "catalog", "changed", manifest, base=base)
 

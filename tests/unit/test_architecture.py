@@ -37,7 +37,8 @@ PURE_PATTERNS = tuple(
         "training.vocabulary", "training.augment", "training.options", "training.loop", "training.activations",
         "training.topology", "training.evaluation", "training.sides", "training.imbalance", "training.review",
         "scoring.plan", "scoring.options", "scoring.night", "scoring.careful", "scoring.rows", "scoring.inference",
-        "scoring.single", "scoring.changes", "scoring.drift", "scoring.gates", "catalog.statistics", "pages.*",
+        "scoring.single", "scoring.timing", "scoring.changes", "scoring.drift", "scoring.gates",
+        "catalog.statistics", "pages.*",
     )
 )  # fmt: skip
 MAY_BE_ABSENT = {"fashion_ray.catalog.drawing*"}

@@ -38,9 +38,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 def publish(store: Store, name: str, base: Snapshot | None, **facts: Any) -> Snapshot:
     """Publish a snapshot of two files."""
-    files = [snapshots.file_entry(f"part-{number}.parquet", "0" * 64, 1, 10) for number in range(2)]
-    for file in files:
-        store.write_table(pa.table({"id": [name]}), snapshots.staging(TABLE, name), file["name"])
+    parts, table = [f"part-{number}.parquet" for number in range(2)], pa.table({"id": [name]})
+    files = [snapshots.file_entry(part, 1, store.write_table(table, snapshots.staging(TABLE, name), part)) for part in parts]
     return snapshots.publish(store, TABLE, name, {"files": files, **facts}, base=base)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import threading
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 from fashion_ray.errors import UserError
-from fashion_ray.storage import Store, to_json
+from fashion_ray.storage import Store, Written, to_json
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -113,9 +114,10 @@ def test_the_root_itself_is_never_removed(store: Store) -> None:
 
 def test_a_table_comes_back_as_file_and_as_folder(store: Store) -> None:
     table = pa.table({"id": ["1", "2", "3"], "image": pa.array([b"a", None, b"c"])})
-    size = store.write_table(table.slice(0, 2), "t", "part-0.parquet")
+    written = store.write_table(table.slice(0, 2), "t", "part-0.parquet")
     store.write_table(table.slice(2), "t", "part-1.parquet", compression="none", row_group_rows=1)
-    assert size == len(store.read_bytes("t", "part-0.parquet"))
+    content = store.read_bytes("t", "part-0.parquet")
+    assert written == Written(size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
     assert store.read_table("t").sort_by("id").equals(table)
     assert store.read_table("t", "part-1.parquet", columns=["image"]).to_pydict() == {"image": [b"c"]}
 
