@@ -86,7 +86,7 @@ def settings(cpus: int, rows: int) -> list[tuple[int, int, int]]:
     return [
         (batch, streams, threads)
         for batch, streams, threads in itertools.product(BATCHES, counts, counts)
-        if streams <= threads and 2 * streams * batch <= rows and (threads == cpus or cpus >= 4 and 2 * threads >= cpus)
+        if streams <= threads and 2 * streams * batch <= rows and (threads == cpus or (cpus >= 4 and 2 * threads >= cpus))
     ]
 
 

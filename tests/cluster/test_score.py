@@ -18,6 +18,7 @@ from fashion_ray.catalog.pictures import DECODER_VERSION
 from fashion_ray.cluster import Resources
 from fashion_ray.errors import ConflictError, GateRefused, ReconciliationError
 from fashion_ray.models import bundle
+from fashion_ray.models.engines import EngineChoice
 from fashion_ray.scoring import open_scores
 from fashion_ray.scoring.careful import DECODER
 from fashion_ray.scoring.gates import Limits
@@ -27,6 +28,7 @@ from fashion_ray.storage import Store
 from tests.cluster import deadly
 from tests.cluster.conftest import CHOICE
 
+TORCH = EngineChoice(name="torch", precision="f32", device="cpu")
 OPEN = Limits(
     label_psi=None, probability_psi=None, centroid_shift=None, withdrawn_share=None, bad_share=None, accuracy_drop=None
 )
@@ -46,12 +48,13 @@ def night(
     full: bool = False,
     publish_anyway: bool = False,
     decoder: str = DECODER,
+    choice: EngineChoice = CHOICE,
 ) -> ScoreResult:
     """A night of scoring, with the gates open unless it is about them."""
     catalog = snapshots.current(store, "catalog")
     assert catalog is not None
     how = How(
-        choice=CHOICE, cache=cache, run_id=run_id, limits=limits, full=full, publish_anyway=publish_anyway, decoder=decoder
+        choice=choice, cache=cache, run_id=run_id, limits=limits, full=full, publish_anyway=publish_anyway, decoder=decoder
     )
     return score(store, catalog, model, how)
 
@@ -254,13 +257,18 @@ def test_a_gate_refuses_to_publish_and_publishing_anyway_scores_nothing_again(
     assert set(scores_of(own_store)["run_id"]) == {"r2"}
 
 
-def test_a_picture_that_kills_its_process_is_found_and_quarantined(own_store: Store, model: ResolvedModel, cache: str) -> None:
+@pytest.mark.parametrize("choice", [CHOICE, TORCH], ids=["decoded by the actor", "decoded by readers"])
+def test_a_picture_that_kills_its_process_is_found_and_quarantined(
+    own_store: Store, model: ResolvedModel, cache: str, choice: EngineChoice
+) -> None:
     catalog = snapshots.current(own_store, "catalog")
     assert catalog is not None
-    victim = own_store.read_table(catalog.files[0], columns=["product_id"])["product_id"][5].as_py()
-    change_catalog(own_store, drop=[], repaint={victim: deadly.POISON})
-    result = night(own_store, model, cache, decoder="tests.cluster.deadly:decode")
-    assert result.books["quarantined"] == 1 and result.books["scored"] == result.books["catalog"] - 1
-    (row,) = own_store.read_table(result.snapshot.manifest["quarantine"]).to_pylist()
-    assert row["product_id"] == victim and "died" in row["detail"] and row["image_sha256"]
-    assert night(own_store, model, cache, "r2").already_current
+    killer, garbage = own_store.read_table(catalog.files[0], columns=["product_id"])["product_id"][5:7].to_pylist()
+    change_catalog(own_store, drop=[], repaint={killer: deadly.POISON, garbage: b"garbage"})
+    result = night(own_store, model, cache, decoder="tests.cluster.deadly:decode", choice=choice)
+    assert result.books["quarantined"] == 2 and result.books["scored"] == result.books["catalog"] - 2
+    found = {row["product_id"]: row for row in own_store.read_table(result.snapshot.manifest["quarantine"]).to_pylist()}
+    assert found.keys() == {killer, garbage} and all(row["image_sha256"] for row in found.values())
+    assert "died" in found[killer]["detail"] and "not_an_image" in found[garbage]["detail"]
+    assert result.timing["decode_s"] > 0
+    assert night(own_store, model, cache, "r2", choice=choice).already_current
