@@ -31,9 +31,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         longer = Path(temporary) / "longer.zip"
-        once = measure(Path(options.source), Path(temporary) / "once")
+        once = measure(command(options.source), Path(temporary) / "once")
         rows = repeat(Path(options.source), longer, options.times)
-        again = measure(longer, Path(temporary) / "longer")
+        again = measure(command(longer), Path(temporary) / "longer")
     report = {
         "once": once, "longer": again, "pictures_of_the_longer": rows,
         "peak_ratio": round(again["peak_gb"] / once["peak_gb"], 3),
@@ -46,19 +46,22 @@ def main() -> None:
     )
 
 
-def measure(source: Path, root: Path) -> dict[str, float]:
-    """Wall time in seconds and peak memory in GB of one ingest."""
+def command(source: Path | str) -> list[str]:
+    return [sys.executable, str(PROJECT / "jobs" / "ingest.py"), "--source", str(source)]
+
+
+def measure(command: list[str], root: Path) -> dict[str, float]:
+    """Wall time in seconds and peak memory in GB of a job with this root."""
     environment = {**os.environ, "FASHION_RAY_ROOT": str(root)}
     started, peak = time.perf_counter(), 0
     with open(root.parent / f"{root.name}.log", "w") as log:
-        command = [sys.executable, str(PROJECT / "jobs" / "ingest.py"), "--source", str(source)]
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         while process.poll() is None:
             peak = max(peak, used_bytes(process.pid))
             time.sleep(0.25)
     wall_s = time.perf_counter() - started
     if process.returncode:
-        sys.exit(f"jobs/ingest.py ended with status {process.returncode}:\n{Path(log.name).read_text()[-3000:]}")
+        sys.exit(f"{command[1]} ended with status {process.returncode}:\n{Path(log.name).read_text()[-3000:]}")
     return {"wall_s": round(wall_s, 1), "peak_gb": round(peak / 1e9, 3)}
 
 
