@@ -7,11 +7,15 @@ The rule for sizes: a picture is scaled to fit the canonical size, keeping its a
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib.util
 import io
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import imagehash
 import numpy as np
@@ -178,15 +182,32 @@ def _decode_plain_jpeg(content: bytes, height: int, width: int) -> np.ndarray | 
     if jpeg_shape(content) != (height, width, 3) or turned or content[-2:] != b"\xff\xd9":
         return None
     import torch  # not needed where pictures are only inspected, and slow to import
-    from torchvision.io import ImageReadMode, decode_jpeg
 
     try:
-        pixels = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode=ImageReadMode.RGB)
+        pixels = _jpeg_decoder()(torch.frombuffer(bytearray(content), dtype=torch.uint8))
     except RuntimeError:
         return None  # let Pillow say what is wrong
     if pixels.shape != (3, height, width):
         return None  # its header is not where a plain one is
     return np.asarray(pixels.permute(1, 2, 0))
+
+
+@functools.cache
+def _jpeg_decoder() -> Callable[[Any], Any]:
+    """torchvision's decoder of JPEGs to RGB, uint8 bytes to uint8 (3, height, width).
+
+    Its compiled part is loaded by itself where it is found: the package around it takes over a second to import.
+    """
+    import torch
+
+    package = importlib.util.find_spec("torchvision")
+    assert package is not None and package.origin is not None
+    for library in Path(package.origin).parent.glob("image*.so"):
+        torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
+        return functools.partial(torch.ops.image.decode_jpeg, mode=3, apply_exif_orientation=False)
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    return functools.partial(decode_jpeg, mode=ImageReadMode.RGB)
 
 
 def jpeg_shape(content: bytes) -> tuple[int, int, int] | None:
