@@ -130,7 +130,7 @@ class Stage:
 
 def main(arguments: Sequence[str]) -> int:
     options = cli.parse(DrillOptions, arguments, example="python benchmarks/drill.py --only driver --at 50")
-    victims.own_token()
+    victims.with_own_token()
     findings = []
     with stage(options) as here:
         for case in cases(options):
@@ -152,13 +152,12 @@ def percentages(text: str) -> list[int]:
 
 def cases(options: DrillOptions) -> list[Case]:
     """In the order of play: at each place an uninterrupted run first, of which the very first has no snapshot before it."""
-    found = [Case(victim=NOBODY)]
+    found: list[Case] = []
     for victim in (DRIVER, ACTOR, NODE):
         if victim in options.only:
-            cluster = victim == NODE
-            if cluster:
-                found.append(Case(victim=NOBODY, cluster=True))
-            found += [Case(victim=victim, percent=percent, cluster=cluster) for percent in percentages(options.at)]
+            unhurt = Case(victim=NOBODY, cluster=victim == NODE)
+            found += [unhurt] if unhurt not in found else []
+            found += [Case(victim=victim, percent=percent, cluster=unhurt.cluster) for percent in percentages(options.at)]
     return found
 
 

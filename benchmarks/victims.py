@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
+from ray.cluster_utils import Cluster
 
 from fashion_ray import snapshots
 from fashion_ray.storage import Store
@@ -25,8 +25,7 @@ from fashion_ray.storage import Store
 PROJECT = Path(__file__).resolve().parents[1]
 SAMPLE_S = 0.01
 NODES = 3
-MERCY_S = 20.0
-"""How long processes whose parent was killed may take to end by themselves."""
+MARK = "DRILL_HAS_ITS_TOKEN"
 
 
 @dataclass(kw_only=True)
@@ -95,9 +94,11 @@ def environment(root: str, cache: Path) -> dict[str, str]:
     return {**kept, **token, "FASHION_RAY_ROOT": root, "FASHION_RAY_CACHE": str(cache), "PYTHONUNBUFFERED": "1"}
 
 
-def own_token() -> None:
-    """Make every Ray below this process ask for a token that only they know."""
-    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+def with_own_token() -> None:
+    """Start this program anew with a token that only it and the Rays below it know; Ray reads it once, when it is imported."""
+    if MARK not in os.environ:
+        own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0", MARK: "1"}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **own})
 
 
 def start(job: str, *arguments: str, variables: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
@@ -164,9 +165,7 @@ class Nodes:
     """A Ray cluster of several nodes on this machine, a processor each."""
 
     def __init__(self) -> None:
-        from ray.cluster_utils import Cluster  # late: Ray reads its variables when it is imported
-
-        self._cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        self._cluster: Any = Cluster()
         self.complete()
 
     @property
@@ -175,9 +174,11 @@ class Nodes:
         return str(self._cluster.address)
 
     def complete(self) -> None:
-        """Replace nodes that are gone."""
+        """Start nodes, or replace those that are gone; the first is the head, to which drivers connect."""
+        at_termination = signal.getsignal(signal.SIGTERM)
         while len(self._cluster.list_all_nodes()) < NODES:
-            self._cluster.add_node(num_cpus=1)
+            self._cluster.add_node(num_cpus=1, include_dashboard=False)
+            signal.signal(signal.SIGTERM, at_termination)  # a node puts its own handler there, which aborts the process
 
     def pick(self) -> tuple[Any, int]:
         """A node to kill, not the head: the one with the most scoring actors; and how many it has."""
@@ -196,16 +197,3 @@ class Nodes:
 
 def _raylet(node: Any) -> int:
     return int(node.all_processes["raylet"][0].process.pid)
-
-
-@contextmanager
-def nodes(wanted: bool) -> Iterator[Nodes | None]:
-    """A cluster while the block runs, or none."""
-    if not wanted:
-        yield None
-        return
-    cluster = Nodes()
-    try:
-        yield cluster
-    finally:
-        cluster.close()
