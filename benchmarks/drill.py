@@ -51,6 +51,9 @@ class DrillOptions:
     only: tuple[str, ...] = (DRIVER, ACTOR, NODE)
     """Who is killed: driver, actor, node."""
 
+    cluster: bool = False
+    """Kill drivers and actors on three nodes too, rather than on a Ray of the job's own."""
+
     at: str = "10,50,90"
     """At which percentages of the files done."""
 
@@ -60,7 +63,7 @@ class DrillOptions:
     files: int = 40
     """How many files the catalog has at least; one with fewer is cut anew for the drill."""
 
-    patience_s: float = 240.0
+    patience_s: float = 600.0
     """How long a run may take."""
 
     def __post_init__(self) -> None:
@@ -155,7 +158,7 @@ def cases(options: DrillOptions) -> list[Case]:
     found: list[Case] = []
     for victim in (DRIVER, ACTOR, NODE):
         if victim in options.only:
-            unhurt = Case(victim=NOBODY, cluster=victim == NODE)
+            unhurt = Case(victim=NOBODY, cluster=options.cluster or victim == NODE)
             found += [unhurt] if unhurt not in found else []
             found += [Case(victim=victim, percent=percent, cluster=unhurt.cluster) for percent in percentages(options.at)]
     return found
@@ -264,23 +267,27 @@ def strike(case: Case, here: Stage, finding: Finding, log: Path) -> int | None:
     variables = victims.environment(here.store.uri, here.folder / "cache")
     place = ("--address", here.nodes.address) if case.cluster and here.nodes is not None else ()
     arguments = ("score", "--full", "--model", here.bundle, *place)
+    known = victims.published(here.store)
     process = victims.start(*arguments, variables=variables, log=log)
-    if case.victim != NOBODY:
-        wanted = math.ceil(finding.files * case.percent / 100)
-        folder = victims.until(process, here.store, wanted, patience_s=here.patience_s)
-        if folder is None:
-            finding.problems.append(f"it never had {wanted} files to be killed at")
-        else:
-            here.household.count()
-            finding.most_again, then = slay(case.victim, here, process.pid, folder)
-            if case.victim == DRIVER:
-                process.wait()
-                finding.restarted = True
-                process = victims.start(*arguments, variables=variables, log=log)
-            status = victims.finish(process, here.household, patience_s=here.patience_s)
-            settle(finding, then, victims.progress(here.store, folder))
-            return status
-    return victims.finish(process, here.household, patience_s=here.patience_s)
+    if case.victim == NOBODY:
+        return victims.finish(process, here.household, patience_s=here.patience_s)
+    wanted = math.ceil(finding.files * case.percent / 100)
+    folder = victims.until(process, here.store, known, wanted, patience_s=here.patience_s)
+    if folder is None:
+        finding.problems.append(f"it never had {wanted} files to be killed at")
+        return victims.finish(process, here.household, patience_s=0)
+    here.household.count()
+    orphans = psutil.Process(process.pid).children(recursive=True)
+    finding.most_again, then = slay(case.victim, here, process.pid, folder)
+    if case.victim == DRIVER:
+        process.wait()
+        finding.restarted = True
+        process = victims.start(*arguments, variables=variables, log=log)
+    status = victims.finish(process, here.household, patience_s=here.patience_s)
+    settle(finding, then, victims.progress(here.store, folder))
+    if left := sum(victims.alive(one) for one in orphans):
+        finding.problems.append(f"{left} processes of the killed run are still there")
+    return status
 
 
 def slay(victim: str, here: Stage, driver: int, folder: str) -> tuple[int, Progress]:
@@ -291,7 +298,7 @@ def slay(victim: str, here: Stage, driver: int, folder: str) -> tuple[int, Progr
         then = victims.progress(here.store, folder)
         here.nodes.kill(node)
         return CALLS * actors, then
-    found = victims.scoring_actors(driver)
+    found = victims.scoring_actors()
     then = victims.progress(here.store, folder)
     if victim == DRIVER:
         victims.kill(psutil.Process(driver))

@@ -70,20 +70,27 @@ class Progress:
         return sum(times > 1 for times in self.begun.values())
 
 
+def finished(store: Store, folder: str) -> list[str]:
+    """The files in a folder of scores that have a receipt."""
+    names = store.names(folder, "_receipts")
+    return [name.removesuffix(".json") for name in names if name.endswith(".json") and not name.startswith(".")]
+
+
 def progress(store: Store, folder: str) -> Progress:
     """The receipts and beginnings in a folder of scores (a local root)."""
-    receipts = {}
-    for name in store.names(folder, "_receipts"):
-        if name.endswith(".json") and not name.startswith("."):
-            receipts[name.removesuffix(".json")] = os.stat(store.path(folder, "_receipts", name)).st_mtime_ns
+    receipts = {part: os.stat(store.path(folder, "_receipts", f"{part}.json")).st_mtime_ns for part in finished(store, folder)}
     begun = (name.rpartition(".")[0] for name in store.names(folder, "_attempts") if not name.startswith("."))
     return Progress(receipts=receipts, begun=Counter(begun))
 
 
-def growing(store: Store) -> str | None:
-    """The folder of the scores that are not published yet; null if there is none."""
-    published = {commit.name for commit in snapshots.history(store, "scores")}
-    names = [name for name in store.names("scores", "snapshots") if name not in published]
+def published(store: Store) -> set[str]:
+    """The names of all scores that were ever published."""
+    return {commit.name for commit in snapshots.history(store, "scores")}
+
+
+def growing(store: Store, known: set[str]) -> str | None:
+    """The folder of scores that are not among the known ones yet; null if there is none."""
+    names = [name for name in store.names("scores", "snapshots") if name not in known]
     return snapshots.staging("scores", names[-1]) if names else None
 
 
@@ -121,19 +128,19 @@ def finish(process: subprocess.Popen[bytes], household: Household, *, patience_s
     return process.returncode
 
 
-def until(process: subprocess.Popen[bytes], store: Store, files: int, *, patience_s: float) -> str | None:
+def until(process: subprocess.Popen[bytes], store: Store, known: set[str], files: int, *, patience_s: float) -> str | None:
     """Wait until so many files of the growing folder are done; the folder, null if the job ended before or took too long."""
     ends = time.monotonic() + patience_s
     while process.poll() is None and time.monotonic() < ends:
-        folder = growing(store)
-        if folder is not None and len(store.names(folder, "_receipts")) >= files:
+        folder = growing(store, known)
+        if folder is not None and len(finished(store, folder)) >= files:
             return folder
         time.sleep(SAMPLE_S)
     return None
 
 
-def scoring_actors(below: int) -> list[psutil.Process]:
-    """The processes of scoring actors below a process."""
+def scoring_actors(below: int | None = None) -> list[psutil.Process]:
+    """The processes of scoring actors below a process (none: this one)."""
     found = []
     for one in psutil.Process(below).children(recursive=True):
         try:

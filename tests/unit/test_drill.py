@@ -117,13 +117,14 @@ def test_a_look_tells_snapshots_apart_and_knows_what_is_in_them(tmp_path: Path) 
 def test_progress_is_read_from_the_folder_that_is_not_published_yet(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     publish(store, "one", with_key("r1"), None)
-    assert victims.growing(store) is None
+    known = victims.published(store)
+    assert known == {"one"} and victims.growing(store, known) is None
     folder = snapshots.staging("scores", "two")
     for name in ("part-0.parquet.0", "part-0.parquet.1", "part-1.parquet.0", "part-2.parquet.0"):
         store.write_bytes(b"", folder, "_attempts", name)
     for name in ("part-0.parquet.json", ".part-1.parquet.json.x.tmp"):
         store.write_bytes(b"{}", folder, "_receipts", name)
-    assert victims.growing(store) == folder
+    assert victims.growing(store, known) == folder
     found = victims.progress(store, folder)
     assert list(found.receipts) == ["part-0.parquet"] and (found.in_hand, found.again) == (2, 1)
 
@@ -159,6 +160,10 @@ def test_every_place_has_an_uninterrupted_run_before_its_kills() -> None:
         Case(victim="node", percent=90, cluster=True),
     ]
     assert [case.victim for case in drill.cases(DrillOptions(at="50"))] == ["nobody", "driver", "actor", "nobody", "node"]
+    everything = drill.cases(DrillOptions(at="50", cluster=True))
+    assert [case.victim for case in everything] == ["nobody", "driver", "actor", "node"] and all(
+        case.cluster for case in everything
+    )
 
 
 @pytest.mark.parametrize("at", ["", "0", "10,", "100", "half", "10;50", "-5"])
