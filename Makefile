@@ -5,9 +5,11 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # What is drawn, trained and scored by `make demo`.
 DEMO_ROOT ?= $(CURDIR)/workspace
+# Options of `make drill`.
+DRILL ?=
 INSTALLED = $(VENV)/.installed-dev
 
-.PHONY: install demo test check format unit lock ui clean help
+.PHONY: install demo test check format unit drill lock ui clean help
 
 help:
 	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -39,6 +41,9 @@ format: $(INSTALLED) ## mend formatting and what lint can mend
 
 unit: $(INSTALLED) ## the tests that need no cluster, in seconds
 	$(BIN)/python -m pytest tests/unit
+
+drill: $(INSTALLED) ## kill nightly scoring in every way and check what is left of it; DRILL="--root ROOT --only driver"
+	$(BIN)/python benchmarks/drill.py $(DRILL)
 
 ui: $(INSTALLED) ## the MLflow UI over the workspace's runs, on localhost
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(DEMO_ROOT)/mlflow/mlflow.db
