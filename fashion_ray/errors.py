@@ -1,6 +1,6 @@
 """What can go wrong, by whose fault it is. In: a message. Out: the exit status that a job ends with.
 
-Every error carries one string, so that it survives pickling between workers.
+Every error carries its strings as its arguments, so that it survives pickling between workers.
 """
 
 from __future__ import annotations
@@ -19,6 +19,14 @@ class ConflictError(UserError):
 
 class GateRefused(Exception):
     """The work is done, but a gate refused to publish it: status 3."""
+
+    def __init__(self, message: str, page: str = "") -> None:
+        super().__init__(message, page)
+        self.page = page
+        """The page that shows why, below the root."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class ReconciliationError(RuntimeError):

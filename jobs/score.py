@@ -11,10 +11,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # inside a submitt
 from fashion_ray import cli, cluster, memory, snapshots, tracking
 from fashion_ray.config import absolute
 from fashion_ray.models import engines
-from fashion_ray.scoring.describe import describe, log_night, look
+from fashion_ray.scoring.describe import describe, look, score_and_log
 from fashion_ray.scoring.models import resolve
 from fashion_ray.scoring.options import ScoreOptions
-from fashion_ray.scoring.score import How, catalog_of, score
+from fashion_ray.scoring.score import How, catalog_of
 from fashion_ray.storage import Store
 
 
@@ -39,8 +39,7 @@ def main(arguments: Sequence[str]) -> None:
             choice=choice, cache=options.cache, run_id=run.run_id, limits=options.limits, full=options.full,
             publish_anyway=options.publish_anyway,
         )  # fmt: skip
-        result = score(store, catalog, model, how)
-        log_night(run, store, result, peak)
+        result = score_and_log(run, store, catalog, model, how, peak)
     snapshots.retain(store, "scores", options.keep)
     print(describe(result, store, model.card, tracked))
 

@@ -8,15 +8,18 @@ import pyarrow as pa
 
 from fashion_ray import snapshots, tracking
 from fashion_ray.config import without_password
+from fashion_ray.errors import GateRefused
 from fashion_ray.memory import Peak
 from fashion_ray.models import engines
 from fashion_ray.models.bundle import Card
+from fashion_ray.scoring.inference import ResolvedModel
 from fashion_ray.scoring.models import resolve
 from fashion_ray.scoring.options import ScoreOptions
 from fashion_ray.scoring.publishing import listing
-from fashion_ray.scoring.score import ScoreResult
+from fashion_ray.scoring.score import How, ScoreResult, score
 from fashion_ray.scoring.single import describe_picture, read_picture, score_picture
 from fashion_ray.scoring.timing import time_line
+from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 
 EXAMPLES = 3
@@ -57,6 +60,20 @@ def describe(result: ScoreResult, store: Store, card: Card, tracked: tracking.Tr
     if tracked.artifacts is not None:
         lines.append(f"open the MLflow UI: {sys.executable} -m mlflow ui --host 127.0.0.1 --backend-store-uri {tracked.uri}")
     return "\n".join(lines)
+
+
+def score_and_log(
+    run: tracking.TrackedRun, store: Store, catalog: Snapshot, model: ResolvedModel, how: How, peak: Peak
+) -> ScoreResult:
+    """Score, and put the figures and the page into MLflow, also if a gate refuses."""
+    try:
+        result = score(store, catalog, model, how)
+    except GateRefused as refusal:
+        run.file(store.read_bytes(refusal.page), "changes.html")
+        run.tags({"refused_by_gates": str(refusal)})
+        raise
+    log_night(run, store, result, peak)
+    return result
 
 
 def log_night(run: tracking.TrackedRun, store: Store, result: ScoreResult, peak: Peak) -> None:

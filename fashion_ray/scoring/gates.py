@@ -58,12 +58,12 @@ class Limits:
         values = {name: getattr(self, name) for name in (*highest, *shares)}
         values |= {f"accuracy_floor of {target}": value for target, value in self.accuracy_floor.items()}
         wrong = [
-            f"{name}: got {value}, expected a number from 0 to {highest.get(name, 1.0):g}"
+            f"--limits.{name.replace('_', '-')}: got {value}, expected a number from 0 to {highest.get(name, 1.0):g}"
             for name, value in values.items()
             if value is not None and not 0 <= value <= highest.get(name, 1.0)
         ]
         if self.least_labelled < 1:
-            wrong.append(f"least_labelled: got {self.least_labelled}, expected 1 or more")
+            wrong.append(f"--limits.least-labelled: got {self.least_labelled}, expected 1 or more")
         if wrong:
             raise UserError("; ".join([*wrong, "correct the limits, or leave one out for its default"]))
 

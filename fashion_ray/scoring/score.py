@@ -149,7 +149,7 @@ def _score(store: Store, catalog: Snapshot, model: ResolvedModel, how: How, base
     manifest["refused_by_gates"] = comparison.refusals
     publishes = not comparison.refusals or how.publish_anyway
     written = write_report(store, catalog, name, comparison, _facts(manifest), books, published=publishes)
-    _judge(comparison, publishes, page=store.show(written["page"]))
+    _judge(comparison, publishes, store, written["page"])
     try:
         snapshot = snapshots.publish(store, "scores", name, manifest, base=base)
     except ConflictError:
@@ -165,13 +165,15 @@ def _facts(manifest: dict[str, Any]) -> dict[str, str]:
     return {name.replace("_", " "): str(manifest[name] or "none") for name in shown}
 
 
-def _judge(comparison: Comparison, publishes: bool, *, page: str) -> None:
+def _judge(comparison: Comparison, publishes: bool, store: Store, page: str) -> None:
     for sentence in comparison.refusals:
         log.warning("gate: %s", sentence)
     if not publishes:
         raise GateRefused(
-            "; ".join(comparison.refusals) + f". The scores were not published; look at {page}, and pass --publish-anyway if "
-            "they are meant, which scores nothing again"
+            "; ".join(comparison.refusals)
+            + f". The scores were not published; look at {store.show(page)}, and pass --publish-anyway if "
+            "they are meant, which scores nothing again",
+            page,
         )
 
 

@@ -12,15 +12,17 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from fashion_ray import snapshots
+from fashion_ray import snapshots, tracking
 from fashion_ray.catalog import schema
 from fashion_ray.catalog.pictures import DECODER_VERSION
 from fashion_ray.cluster import Resources
 from fashion_ray.errors import ConflictError, GateRefused, ReconciliationError
+from fashion_ray.memory import Peak
 from fashion_ray.models import bundle
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.scoring import open_scores
 from fashion_ray.scoring.careful import DECODER
+from fashion_ray.scoring.describe import score_and_log
 from fashion_ray.scoring.gates import Limits
 from fashion_ray.scoring.inference import ResolvedModel
 from fashion_ray.scoring.score import How, ScoreResult, balance, score
@@ -249,9 +251,14 @@ def test_a_gate_refuses_to_publish_and_publishing_anyway_scores_nothing_again(
 ) -> None:
     first = run(own_store, model, cache)
     other = with_other_heads(model)
-    with pytest.raises(GateRefused, match="label"):
-        night(own_store, other, cache, "r2", limits=Limits(label_psi=0.01))
+    tracked, catalog = tracking.locate(own_store), snapshots.current(own_store, "catalog")
+    assert catalog is not None
+    how = How(choice=CHOICE, cache=cache, run_id="r2", limits=Limits(label_psi=0.01))
+    with pytest.raises(GateRefused, match="label"), tracking.run(tracked, "score", {}) as logged:
+        score_and_log(logged, own_store, catalog, other, how, Peak())
     assert snapshots.current(own_store, "scores") == first
+    assert [file.path for file in tracked.client().list_artifacts(logged.run_id)] == ["changes.html"]
+    assert "label" in tracked.client().get_run(logged.run_id).data.tags["refused_by_gates"]
     result = night(own_store, other, cache, "r3", limits=Limits(label_psi=0.01), publish_anyway=True)
     assert result.snapshot.sequence == 2 and result.snapshot.manifest["refused_by_gates"]
     assert set(scores_of(own_store)["run_id"]) == {"r2"}

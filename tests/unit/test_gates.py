@@ -130,7 +130,12 @@ def test_an_empty_catalog_is_judged_without_dividing_by_it() -> None:
 def test_wrong_limits_are_all_reported_at_once() -> None:
     with pytest.raises(UserError) as raised:
         Limits(label_psi=-1.0, coverage=1.5, accuracy_floor={"gender": 80.0}, least_labelled=0)
-    for said in ("label_psi: got -1.0", "coverage: got 1.5", "accuracy_floor of gender: got 80.0", "least_labelled: got 0"):
+    for said in (
+        "--limits.label-psi: got -1.0",
+        "coverage: got 1.5",
+        "accuracy-floor of gender: got 80.0",
+        "least-labelled: got 0",
+    ):
         assert said in str(raised.value)
 
 
