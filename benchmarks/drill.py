@@ -252,6 +252,7 @@ def play(case: Case, here: Stage) -> Finding:
     after = witness.look(here.store.uri)
     finding.looks = len(looks.seen)
     finding.problems += witness.contradictions(looks, before, after, rows=here.catalog.manifest["rows"])
+    finding.problems += set_aside(here.store)
     if after is not None:
         table = open_scores(here.store.uri).to_table()
         here.truth = here.truth if here.truth is not None else table
@@ -260,6 +261,13 @@ def play(case: Case, here: Stage) -> Finding:
         here.walls[case.cluster] = finding.wall_s
     finding.ratio = round(finding.wall_s / here.walls[case.cluster], 2)
     return finding
+
+
+def set_aside(store: Store) -> list[str]:
+    """The products that the current scores are without."""
+    scores = snapshots.current(store, "scores")
+    rows = store.read_table(scores.manifest["quarantine"]).to_pylist() if scores is not None else []
+    return [f"product {row['product_id']} was set aside: {row['reason']}, {row['detail']}" for row in rows[:3]]
 
 
 def strike(case: Case, here: Stage, finding: Finding, log: Path) -> int | None:

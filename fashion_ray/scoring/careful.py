@@ -24,8 +24,14 @@ from fashion_ray.catalog.pictures import BadPicture
 PATIENCE_S = 60.0
 """A picture that takes longer is taken to hang."""
 
+START_S = 600.0
+"""A child may take so long to import its decoder; a busy machine needs minutes, for which no picture is to blame."""
+
 DECODER = "fashion_ray.catalog.pictures:decode"
 """Module and function (content, height, width) -> pixels, or BadPicture raised."""
+
+READY = b"."
+"""What a child says first."""
 
 _HEADER = struct.Struct("<QII")
 
@@ -71,6 +77,7 @@ def _child(decoder: str) -> Iterator[subprocess.Popen[bytes]]:
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
     try:
+        _await_start(child)
         yield child
     finally:
         child.kill()
@@ -78,6 +85,19 @@ def _child(decoder: str) -> Iterator[subprocess.Popen[bytes]]:
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+def _await_start(child: subprocess.Popen[bytes]) -> None:
+    """Wait until a child is ready for pictures. Raises RuntimeError if it never is."""
+    assert child.stdout is not None
+    alarm = threading.Timer(START_S, child.kill)
+    alarm.start()
+    try:
+        _exactly(child.stdout, len(READY))
+    except EOFError:
+        raise RuntimeError(f"scores: the process that decodes with care did not start ({_ending(child)})") from None
+    finally:
+        alarm.cancel()
 
 
 def _ask(child: subprocess.Popen[bytes], content: bytes, height: int, width: int, patience_s: float) -> np.ndarray | BadPicture:
@@ -113,6 +133,9 @@ def _ending(child: subprocess.Popen[bytes]) -> str:
 def serve(decoder: str, questions: IO[bytes], answers: IO[bytes]) -> None:
     """Answer until there are no more questions."""
     decode = load_decoder(decoder)
+    importlib.import_module("torchvision.io")  # pictures.decode imports it late, in minutes on a machine that is busy
+    answers.write(READY)
+    answers.flush()
     while header := questions.read(_HEADER.size):
         size, height, width = _HEADER.unpack(header)
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,10 +41,20 @@ def test_pictures_that_kill_their_process_are_set_aside_and_the_rest_goes_on() -
     assert np.array_equal(pixels[[0, 2, 4]], decode_many([jpeg(1), jpeg(2), jpeg(3)], 20, 15)[0])
 
 
-@pytest.mark.timeout(60)
 def test_a_picture_that_hangs_its_process_is_given_up() -> None:
     pixels, bad = decode_carefully([b"x", b"y"], 4, 4, decoder="tests.unit.test_careful:sleep", patience_s=3)
     assert list(bad) == [0] and (pixels[1] == 7).all()
+
+
+def test_a_slow_start_of_the_process_is_not_laid_on_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slow_decoder.py").write_text(
+        "import time\ntime.sleep(3)\nfrom tests.unit.test_careful import sleep as decode\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    pixels, bad = decode_carefully([b"y"], 4, 4, decoder="slow_decoder:decode", patience_s=2)
+    assert not bad and (pixels == 7).all()
+    with pytest.raises(RuntimeError, match="did not start"):
+        decode_carefully([b"y"], 4, 4, decoder="no_such_module:decode")
 
 
 def sleep(content: bytes, height: int, width: int) -> np.ndarray:
