@@ -30,11 +30,14 @@ from fashion_ray.config import Problems, absolute, is_uri
 from fashion_ray.errors import UserError
 from fashion_ray.scoring import open_scores
 from fashion_ray.scoring.models import resolve
-from fashion_ray.scoring.score import CALLS, catalog_of
+from fashion_ray.scoring.score import catalog_of
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 
 NOBODY, DRIVER, ACTOR, NODE = VICTIMS = ("nobody", "driver", "actor", "node")
+CALLS = 2
+"""Files that an actor of a node with few processors has in hand at once (scoring.plan)."""
+
 TRAINING = ("--schedule", "heads:1", "--min-class-count", "15", "--cached-views", "1")
 
 
@@ -232,7 +235,7 @@ def cut(source: Store, catalog: Snapshot, target: Store, files: int) -> None:
         for first in range(0, table.num_rows, size):
             name, rows = f"part-{len(entries):05d}.parquet", table.slice(first, size)
             written = target.write_table(rows, catalog.folder, name)
-            entries.append(snapshots.file_entry(name, "", rows.num_rows, written))
+            entries.append(snapshots.file_entry(name, rows.num_rows, written))
     snapshots.publish(target, "catalog", catalog.name, {**catalog.manifest, "files": entries}, base=None)
 
 
