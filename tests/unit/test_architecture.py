@@ -35,7 +35,8 @@ PURE_PATTERNS = tuple(
         "catalog.near_duplicates", "catalog.merging", "catalog.books", "catalog.tasks",
         "catalog.demo*", "catalog.drawing*", "models.*", "training.schedule",
         "training.vocabulary", "training.augment", "training.options", "training.loop", "training.activations",
-        "training.topology", "training.evaluation", "training.sides", "training.imbalance", "training.review",
+        "training.topology", "training.evaluation", "training.curves", "training.intervals", "training.reliability",
+        "training.slices", "training.mistakes", "training.artifacts", "training.sides", "training.imbalance", "training.review",
         "scoring.plan", "scoring.options", "scoring.night", "scoring.careful", "scoring.rows", "scoring.inference",
         "scoring.single", "scoring.changes", "scoring.drift", "scoring.gates", "catalog.statistics", "pages.*",
     )
