@@ -34,12 +34,14 @@ def probability_curves(curves: Curves) -> bytes:
         left.set(
             xlim=(SMALLEST_RATE, 1), xlabel="false positive rate (logarithmic; dashed: chance)", ylabel="true positive rate"
         )
-        left.set_title("ROC: area")
+        left.set_xticks([1e-4, 1e-3, 1e-2, 1e-1, 1], ["0.01%", "0.1%", "1%", "10%", "100%"])
+        left.minorticks_off()
+        left.set_title("ROC (area)")
         _lines(right, curves.precision_recall, steps=True)
         right.set(xlim=(-0.01, 1.01), xlabel="recall", ylabel="precision")
-        right.set_title("Precision, recall: average precision")
+        right.set_title("Precision and recall (average precision)")
 
-    return png(9.0, 4.2 + 0.2 * most, paint)
+    return png(9.6, 4.2 + 0.2 * most, paint)
 
 
 def reliability_diagram(calibrated: pd.DataFrame, uncalibrated: pd.DataFrame | None, *, title: str) -> bytes:
