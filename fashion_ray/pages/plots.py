@@ -7,7 +7,7 @@ text is meant to be read (`DPI` is higher, for sharp screens and paper).
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +20,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fashion_ray.training.evaluation import (
-    OTHER,
-    TargetEvaluation,
-    calibration_bins,
-    expected_calibration_error,
-    wilson_interval,
-)
+from fashion_ray.training.evaluation import OTHER, TargetEvaluation
+from fashion_ray.training.intervals import wilson_interval
 
 DPI = 144
 REST = "(rest)"
@@ -37,7 +32,7 @@ BLUE = "#0072b2"
 ORANGE = "#d55e00"
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow, too light on white.
-_CURVE_COLOURS = [BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666"]
+CURVE_COLOURS = [BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666"]
 _CURVE_MARKERS = ["o", "s", "^", "D"]
 
 _STYLE: dict[Any, Any] = {
@@ -113,8 +108,8 @@ def learning_curves(history: pd.DataFrame) -> bytes:
         _curve(loss, table, "validation_loss", INK, "-")
         _curve(loss, table, "train_loss", INK, "--")
         for number, target in enumerate(targets):
-            colour = _CURVE_COLOURS[number % len(_CURVE_COLOURS)]
-            marker = _CURVE_MARKERS[number // len(_CURVE_COLOURS) % len(_CURVE_MARKERS)]
+            colour = CURVE_COLOURS[number % len(CURVE_COLOURS)]
+            marker = _CURVE_MARKERS[number // len(CURVE_COLOURS) % len(_CURVE_MARKERS)]
             _curve(accuracy, table, f"validation_accuracy/{target}", colour, "-", marker)
             _curve(accuracy, table, f"train_accuracy/{target}", colour, "--", marker)
             accuracy.plot([], [], color=colour, marker=marker, markersize=4, label=short(target))
@@ -234,41 +229,18 @@ def class_recall_bars(evaluation: TargetEvaluation, most: int = 40) -> bytes:
     return png(6.0, 1.1 + 0.2 * max(len(view.rows), 4), paint)
 
 
-def reliability_diagram(probability: Sequence[float], correct: Sequence[bool], *, title: str) -> bytes:
-    """Accuracy against predicted probability, with the rows in each of the 15 bins below; the diagonal is calibrated.
-
-    Raises ValueError unless there is a row and both sequences are as long.
-    """
-    if len(probability) != len(correct) or len(probability) == 0:
-        raise ValueError(
-            f"got {len(probability)} probabilities and {len(correct)} marks of correctness, expected as many of both "
-            "and at least one. Pass one of each for every labelled row"
-        )
-    table = calibration_bins(probability, correct)
-    error = expected_calibration_error(probability, correct)
-
-    def paint(figure: Figure) -> None:
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        full = table[table["rows"] > 0]
-        width = table["high"] - table["low"]
-        upper.bar(full["low"], full["accuracy"], width[full.index], align="edge", color=BLUE, alpha=0.3, edgecolor=BLUE)
-        upper.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--")
-        upper.plot(full["confidence"], full["accuracy"], "o", color=BLUE, markersize=5)
-        upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
-        upper.yaxis.set_major_formatter(PercentFormatter(1.0))
-        upper.set_title(short(title, 60))
-        upper.text(0.02, 0.97, f"expected calibration error {error:.1%}", va="top", transform=upper.transAxes)
-        lower.bar(table["low"], table["rows"], width, align="edge", color="#8c959f", edgecolor="white")
-        lower.set(xlabel="predicted probability (dots: mean of the bin)", ylabel="rows")
-        lower.xaxis.set_major_formatter(PercentFormatter(1.0))
-
-    return png(5.0, 4.8, paint)
-
-
 def short(label: str, most: int = 28) -> str:
     """One line of at most `most` characters; what is cut off is marked by an ellipsis."""
     line = " ".join(label.split())
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+
+
+def area(value: float) -> str:
+    """The area under a curve as text that says 1.000 only if it is; n/a where there is none."""
+    if np.isnan(value):
+        return "n/a"
+    text = f"{value:.3f}"
+    return ">0.999" if text == "1.000" and value < 1 else text
 
 
 def _curve(axes: Axes, table: pd.DataFrame, column: str, colour: str, line: str, marker: str = "o") -> None:

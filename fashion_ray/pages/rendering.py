@@ -35,6 +35,7 @@ def environment() -> jinja2.Environment:
     )
     templates.filters["percent"] = percent
     templates.filters["number"] = number
+    templates.filters["area"] = plots.area
     # Odd pieces stood between backticks. A lone backtick opens nothing.
     templates.filters["pieces"] = lambda text: text.split("`") if text.count("`") % 2 == 0 else [text]
     return templates

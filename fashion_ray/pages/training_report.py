@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fashion_ray.pages import plots
+from fashion_ray.pages.evaluation_pictures import gallery
 from fashion_ray.pages.rendering import environment, picture
 from fashion_ray.training.evaluation import Review, TargetEvaluation
 
@@ -21,18 +22,21 @@ def training_report(
     facts: Mapping[str, str],
     evaluations: Mapping[str, Sequence[TargetEvaluation]],
     history: pd.DataFrame,
-    reliability: Mapping[str, bytes] | None = None,
+    split_note: str = "",
+    drawings: Mapping[str, Mapping[str, bytes]] | None = None,
+    products: Mapping[str, bytes] | None = None,
     warnings: Sequence[str] = (),
     next_steps: Sequence[str] = (),
 ) -> str:
     """The figures of every split, what needs no review, the learning curves, and each target's classes on its first split.
 
-    `evaluations` goes from a split's name to its targets, the most telling split first. `history` is as in
-    `plots.learning_curves`. `reliability` has a PNG by target. Warnings about heads that learned nothing are added from
-    the evaluations. Everything from outside is escaped, except that `backticks` in warnings and next steps set code;
-    the page fetches nothing. Raises ValueError if there is no evaluation or a picture belongs to no target.
+    `evaluations` goes from a split's name to its targets, the most telling split first; `split_note` says how products were
+    put on the sides. `history` is as in `plots.learning_curves`. `drawings` has what `evaluation_pictures` draws of a target on
+    its first split, `products` the pictures of the products among its worst mistakes. Warnings about heads that learned
+    nothing are added from the evaluations. Everything from outside is escaped, except that `backticks` in warnings and next
+    steps set code; the page fetches nothing. Raises ValueError if there is no evaluation or a drawing belongs to no target.
     """
-    pictures = dict(reliability or {})
+    drawn = dict(drawings or {})
     chosen: dict[str, tuple[str, TargetEvaluation]] = {}
     for split, ones in evaluations.items():
         for one in ones:
@@ -41,10 +45,8 @@ def training_report(
         raise ValueError(
             f"got the splits {list(evaluations)} without an evaluation, expected one at least. Evaluate a split that has labels"
         )
-    if unknown := sorted(set(pictures) - set(chosen)):
-        raise ValueError(
-            f"got reliability diagrams for {unknown}, expected only evaluated targets: {list(chosen)}. Name them by target"
-        )
+    if unknown := sorted(set(drawn) - set(chosen)):
+        raise ValueError(f"got drawings of {unknown}, expected only evaluated targets: {list(chosen)}. Name them by target")
     found = [warning for split, ones in evaluations.items() for one in ones for warning in warnings_about(split, one)]
     return (
         environment()
@@ -55,12 +57,13 @@ def training_report(
             warnings=[*warnings, *found],
             next_steps=next_steps,
             evaluations=evaluations,
+            split_note=split_note,
             anchors={target: f"target-{number}" for number, target in enumerate(chosen, start=1)},
             curves=picture(plots.learning_curves(history)),
             epochs=_epochs(history),
             review_splits=list(evaluations),
             reviews=_reviews(evaluations),
-            sections=[_section(split, one, pictures.get(target)) for target, (split, one) in chosen.items()],
+            sections=[_section(split, one, drawn.get(target, {}), products or {}) for target, (split, one) in chosen.items()],
         )
     )
 
@@ -83,7 +86,9 @@ def warnings_about(split: str, evaluation: TargetEvaluation) -> list[str]:
     return []
 
 
-def _section(split: str, evaluation: TargetEvaluation, reliability: bytes | None) -> dict[str, Any]:
+def _section(
+    split: str, evaluation: TargetEvaluation, drawings: Mapping[str, bytes], products: Mapping[str, bytes]
+) -> dict[str, Any]:
     occurring = evaluation.per_class[evaluation.per_class["support"] > 0]
     return {
         "split": split,
@@ -91,19 +96,29 @@ def _section(split: str, evaluation: TargetEvaluation, reliability: bytes | None
         "commonest": occurring["class"].iloc[0],
         "class_count": len(occurring),
         "never_right": occurring.loc[occurring["recall"] == 0, "class"].tolist(),
-        "confusion": picture(plots.confusion_matrix(evaluation)),
-        "recall": picture(plots.class_recall_bars(evaluation)),
-        "reliability": picture(reliability) if reliability is not None else None,
+        "drawings": {name: picture(png) for name, png in drawings.items()},
         "confusions": _confusions(evaluation),
+        "slices": _slices(evaluation),
+        "mistakes": gallery(evaluation.mistakes, products) if evaluation.mistakes is not None else [],
         "per_class": _classes(evaluation).to_dict("records"),
     }
 
 
+def _slices(evaluation: TargetEvaluation) -> dict[str, list[dict[Any, Any]]]:
+    """The slices by column, each as in the order of the table."""
+    if evaluation.slices is None:
+        return {}
+    return {str(by): rows.to_dict("records") for by, rows in evaluation.slices.groupby("by", sort=False)}
+
+
 def _classes(evaluation: TargetEvaluation) -> pd.DataFrame:
-    """The classes with their review thresholds, n/a for those that the model does not know."""
-    if evaluation.review is None:
-        return evaluation.per_class
-    return evaluation.per_class.merge(evaluation.review.per_class.drop(columns="answers"), on="class", how="left")
+    """The classes with their areas and review thresholds, n/a for those that the model does not know."""
+    table = evaluation.per_class
+    if evaluation.curves is not None:
+        table = table.merge(evaluation.curves.areas.drop(columns="support"), on="class", how="left")
+    if evaluation.review is not None:
+        table = table.merge(evaluation.review.per_class.drop(columns="answers"), on="class", how="left")
+    return table
 
 
 def _reviews(evaluations: Mapping[str, Sequence[TargetEvaluation]]) -> dict[str, list[Review | None]]:

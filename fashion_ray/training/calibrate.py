@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import torch
 
 from fashion_ray.models import taxonomy
 from fashion_ray.models.bundle import Card
 from fashion_ray.training import review
-from fashion_ray.training.deployed import HeldOut
-from fashion_ray.training.evaluation import TargetEvaluation, evaluate_review, evaluate_target
+from fashion_ray.training.curves import evaluate_curves
+from fashion_ray.training.deployed import HeldOut, TrainingSide
+from fashion_ray.training.evaluation import OTHER, Review, TargetEvaluation, evaluate_review, evaluate_target
+from fashion_ray.training.mistakes import worst_mistakes
+from fashion_ray.training.reliability import calibration_bins
+from fashion_ray.training.slices import CLASS_SIZE, LEAKED, evaluate_slices, size_names
 from fashion_ray.training.vocabulary import Vocabulary, known_truth
+
+log = logging.getLogger(__name__)
 
 Decided = dict[str, taxonomy.Answer]
 
@@ -47,21 +55,81 @@ def decide(card: Card, held_out: HeldOut) -> Decided:
     return taxonomy.decide(held_out.logits, card.taxonomy, card.temperatures)
 
 
-def evaluate(card: Card, held_out: HeldOut, vocabulary: Vocabulary) -> dict[str, TargetEvaluation]:
-    """An evaluation a target: of the rows whose label is not too rare, and the review flag's of all that have a label."""
+def probabilities(card: Card, held_out: HeldOut) -> dict[str, np.ndarray]:
+    """The calibrated probability of every class, (rows, classes) a target, with the category levels decoded together."""
+    logits = {target: torch.from_numpy(values) for target, values in held_out.logits.items()}
+    with torch.inference_mode():
+        found, _ = taxonomy.log_probabilities(logits, card.taxonomy, card.temperatures)
+        return {target: values.exp().numpy() for target, values in found.items()}
+
+
+def evaluate(
+    card: Card, held_out: HeldOut, vocabulary: Vocabulary, training: TrainingSide | None = None
+) -> dict[str, TargetEvaluation]:
+    """An evaluation a target: of the rows whose label is not too rare, and the review flag's of all that have a label.
+
+    With the training side also what depends on it: slices by the size of the class, and the share of rows whose
+    near-duplicates were trained on. A target without any row to evaluate is left out, with a warning in the log.
+    """
+    answers, chances = decide(card, held_out), probabilities(card, held_out)
+    before = decide(replace(card, temperatures=dict.fromkeys(card.temperatures, 1.0)), held_out)
     found = {}
-    for target, answer in decide(card, held_out).items():
-        names, thresholds = card.classes[target], card.review_thresholds(target)
-        labelled, right = judged(answer, target, held_out, vocabulary)
-        flagged = taxonomy.needs_review(answer, thresholds)
-        found[target] = evaluate_target(
-            target,
-            truth=known_truth(vocabulary, target, held_out.labels[target]),
-            predicted=[names[index] for index in answer.predicted],
+    for target, answer in answers.items():
+        truth = known_truth(vocabulary, target, held_out.labels[target])
+        labelled = np.array([label is not None for label in truth], dtype=bool)
+        if not labelled.any():
+            log.warning("%s: none of %d rows has a label to compare with, so there are no figures of it", target, len(truth))
+            continue
+        names = card.classes[target]
+        known = [name for name in names if name is not None]  # null comes last
+        codes = vocabulary.encode(target, truth)[labelled]
+        plain = before[target]
+        rows = _rows(held_out, truth, [names[index] for index in answer.predicted], answer.probability)
+        one = evaluate_target(
+            target, truth=truth, predicted=[names[index] for index in answer.predicted],
             probability=answer.probability.astype(float).tolist(),
-            top3=[[names[index] for index in row] for row in answer.top_classes],
-            review=evaluate_review(
-                names, thresholds, predicted=answer.predicted[labelled], right=right[labelled], flagged=flagged[labelled]
-            ),
+            top3=[[names[index] for index in row] for row in answer.top_classes], groups=rows["group"].tolist(),
+            review=_review(card, target, answer, held_out, vocabulary),
+        )  # fmt: skip
+        found[target] = replace(
+            one,
+            uncalibrated=calibration_bins(plain.probability[labelled], plain.predicted[labelled] == codes),
+            curves=evaluate_curves(known, codes, chances[target][labelled, : len(known)]),
+            slices=_slices(target, rows[labelled], held_out, training),
+            mistakes=worst_mistakes(rows[labelled]),
+            leaked_share=float(rows.loc[labelled, "group"].isin(training.groups).mean()) if training is not None else None,
         )
     return found
+
+
+def _rows(held_out: HeldOut, truth: list[str | None], predicted: list[str | None], probability: np.ndarray) -> pd.DataFrame:
+    """What is told of every row, with the columns that `worst_mistakes` and `_slices` read."""
+    return pd.DataFrame(
+        {
+            "product_id": held_out.product_ids,
+            "group": held_out.groups or held_out.product_ids,
+            "truth": truth,
+            "predicted": [OTHER if label is None else label for label in predicted],
+            "probability": probability,
+        }
+    )
+
+
+def _slices(target: str, rows: pd.DataFrame, held_out: HeldOut, training: TrainingSide | None) -> pd.DataFrame:
+    """By the catalog's columns but the target itself, whose slices are its classes; and by what training had."""
+    columns = {name: [values[row] for row in rows.index] for name, values in held_out.slicing.items() if name != target}
+    if training is not None:
+        columns[CLASS_SIZE] = size_names(rows["truth"].tolist(), training.rows[target])
+        leaked = rows["group"].isin(training.groups)
+        if leaked.any():
+            columns[LEAKED] = leaked.map({True: "yes", False: "no"}).tolist()
+    return evaluate_slices(rows["truth"].tolist(), rows["predicted"].tolist(), columns)
+
+
+def _review(card: Card, target: str, answer: taxonomy.Answer, held_out: HeldOut, vocabulary: Vocabulary) -> Review:
+    names, thresholds = card.classes[target], card.review_thresholds(target)
+    labelled, right = judged(answer, target, held_out, vocabulary)
+    flagged = taxonomy.needs_review(answer, thresholds)
+    return evaluate_review(
+        names, thresholds, predicted=answer.predicted[labelled], right=right[labelled], flagged=flagged[labelled]
+    )

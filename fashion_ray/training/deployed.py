@@ -6,7 +6,8 @@ what is deployed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from fashion_ray.scoring.plan import plan_engines
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 from fashion_ray.training import feeding
-from fashion_ray.training.sides import Scheme
+from fashion_ray.training.sides import TRAIN, Scheme, assign
+from fashion_ray.training.slices import SLICE_COLUMNS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,22 @@ class HeldOut:
     product_ids: list[str]
     labels: dict[str, list[str | None]]
     logits: dict[str, np.ndarray]
+    groups: list[str] = field(default_factory=list)
+    """What each row is a near-duplicate of; empty if that is not known."""
+
+    slicing: dict[str, list[Any]] = field(default_factory=dict)
+    """The catalog's columns that results are given for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSide:
+    """What the products on the training side are, before any balancing."""
+
+    rows: dict[str, dict[str, int]]
+    """Target to label to the number of products that have it."""
+
+    groups: frozenset[str]
+    """What they are near-duplicates of."""
 
 
 class LogitsActor:
@@ -59,12 +77,14 @@ def predict(
     choice: EngineChoice,
     cache: str,
 ) -> HeldOut:
-    """The labels and logits of the rows on one side, in the order of product_id."""
+    """The labels and logits of the rows on one side, in the order of product_id, and what is told of them."""
     has = cluster.resources()
     plan = plan_engines(
         device=choice.device, cpus=has.cpus, gpus=has.gpus, nodes=has.nodes, cpus_per_node=has.cpus_per_node, work=has.nodes
     )
-    rows = feeding.labelled(store, catalog, scheme, side, targets).map_batches(
+    slicing = [name for name in SLICE_COLUMNS if has_column(catalog, name)]
+    columns = list(dict.fromkeys([*targets, "group_id", *slicing]))
+    rows = feeding.labelled(store, catalog, scheme, side, columns).map_batches(
         LogitsActor,
         batch_size=None,
         batch_format="pyarrow",
@@ -79,7 +99,25 @@ def predict(
         product_ids=whole["product_id"].to_pylist(),
         labels={target: whole[target].to_pylist() for target in targets},
         logits={target: _matrix(whole[f"{target}_logits"].combine_chunks()) for target in targets},
+        groups=whole["group_id"].to_pylist(),
+        slicing={name: whole[name].to_pylist() for name in slicing},
     )
+
+
+def training_side(store: Store, catalog: Snapshot, scheme: Scheme, targets: list[str]) -> TrainingSide:
+    """What was there to be learned; read on the driver, without the pictures."""
+    columns = list(dict.fromkeys(["group_id", *targets, *scheme.columns]))
+    table = store.read_table(catalog.folder, columns=columns)
+    table = table.filter(pa.array([side == TRAIN for side in assign(scheme, table)], type=pa.bool_()))
+    return TrainingSide(
+        rows={target: dict(Counter(table[target].drop_null().to_pylist())) for target in targets},
+        groups=frozenset(table["group_id"].drop_null().to_pylist()),
+    )
+
+
+def has_column(catalog: Snapshot, name: str) -> bool:
+    """Whether a catalog, which an earlier version may have written, has a column."""
+    return any(line.startswith(f"{name}: ") for line in catalog.manifest["schema"])
 
 
 def _matrix(values: pa.FixedSizeListArray) -> np.ndarray:

@@ -7,22 +7,25 @@ Out: a `TargetEvaluation`, from which the tracked metrics, the plots and the rep
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_fscore_support
 
+from fashion_ray.training.curves import Curves
+from fashion_ray.training.intervals import F1Intervals, f1_intervals, wilson_interval
+from fashion_ray.training.reliability import calibration_bins, calibration_error
+
 OTHER = "(other)"
 """Stands for a null prediction ("none of the labels I know"), always last in `classes`. No label may be called so."""
 
-CALIBRATION_BINS = 15
-
 COLLAPSE_PREDICTED_SHARE = 0.9
 COLLAPSE_TRUE_SHARE = 0.5
+COLLAPSE_OTHERS_LEAST = 10
+"""Rows of other classes from which on a favourite that swallows them is told from bad luck."""
 
 # Path probabilities summed in float32 may exceed 1 by a few units in the last place.
 _ROUNDING = 1e-6
@@ -88,19 +91,43 @@ class TargetEvaluation:
     majority_share: float
     """Accuracy of always answering the commonest true class."""
     collapsed: bool
-    """At least 90% of the predictions are one class, which is under 50% of a truth of two classes or more."""
+    """At least 90% of the predictions are one class, which is under 50% of a truth of two classes or more, or which is also
+    the answer to at least 90% of the rows of all other classes, 10 of them at least."""
     per_class: pd.DataFrame
     """One row per entry of `classes`: class, precision, recall (NaN without support), f1, support, predicted (count).
     Sorted by support, commonest first, then by name."""
     confusion: np.ndarray[Any, np.dtype[np.int64]]
     """Counts, (classes, classes): rows true, columns predicted, in the order of `classes`."""
+    calibration: pd.DataFrame
+    """The `calibration_bins` whose error `expected_calibration_error` is."""
+    f1_intervals: F1Intervals | None = None
+    """95% intervals of macro and weighted F1, where the groups of near-duplicates are known."""
     review: Review | None = None
     """Of the review flag, where thresholds are known."""
+    uncalibrated: pd.DataFrame | None = None
+    """The bins of the same model's answers before temperature scaling."""
+    curves: Curves | None = None
+    slices: pd.DataFrame | None = None
+    """As `evaluate_slices` returns it."""
+    mistakes: pd.DataFrame | None = None
+    """As `worst_mistakes` returns it."""
+    leaked_share: float | None = None
+    """Share of the rows that have a near-duplicate among the training rows: what they add to the figures is memory."""
+
+    @property
+    def uncalibrated_error(self) -> float | None:
+        """Expected calibration error before temperature scaling."""
+        return None if self.uncalibrated is None else calibration_error(self.uncalibrated)
 
     def metrics(self, prefix: str) -> dict[str, float]:
-        """Numbers to track, named `prefix/target/name`; the names are the same in every run.
+        """The figures to track, named `prefix/target/name`."""
+        return {f"{prefix}/{self.target}/{name}": value for name, value in self.figures().items()}
 
-        But for `review_precision`, which is left out where every row needs review: it would be the precision of nothing.
+    def figures(self) -> dict[str, float]:
+        """The headline figures, finite; their names are the same in every run.
+
+        What is not defined is left out: the precision of answers that need no review where all do, areas under curves where
+        no class has rows of its own and rows of others, and intervals over a single group.
         """
         values = {
             "rows": self.rows,
@@ -122,7 +149,25 @@ class TargetEvaluation:
             values["review_coverage"] = self.review.coverage
             if self.review.passed:
                 values["review_precision"] = self.review.precision
-        return {f"{prefix}/{self.target}/{name}": float(value) for name, value in values.items()}
+        if self.f1_intervals is not None:
+            values["macro_f1_low"], values["macro_f1_high"] = self.f1_intervals.macro
+            values["weighted_f1_low"], values["weighted_f1_high"] = self.f1_intervals.weighted
+        if (before := self.uncalibrated_error) is not None:
+            values["expected_calibration_error_before"] = before
+        if self.curves is not None:
+            values |= self.curves.metrics()
+        if self.leaked_share is not None:
+            values["leaked_share"] = self.leaked_share
+        return {name: float(value) for name, value in values.items()}
+
+
+class _Averages(TypedDict):
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    weighted_precision: float
+    weighted_recall: float
+    weighted_f1: float
 
 
 def evaluate_target(
@@ -132,16 +177,19 @@ def evaluate_target(
     predicted: Sequence[str | None],
     probability: Sequence[float],
     top3: Sequence[Sequence[str | None]],
+    groups: Sequence[str] | None = None,
     review: Review | None = None,
 ) -> TargetEvaluation:
     """Compare predictions with the truth; all sequences have one entry per row.
 
     Rows without a true label (None, or pandas' NaN and NA) are left out. A null prediction is the answer `OTHER`, which
     is wrong on every labelled row. `probability` is that of the predicted label, `top3` holds at most three labels a
-    row; `review` is passed on as it is. Raises ValueError for unequal lengths, for entries that are no labels, for
-    probabilities that are NaN or outside 0 to 1, and when no row has a true label.
+    row, `groups` names what each row is a near-duplicate of; `review` is passed on as it is. Raises ValueError for unequal
+    lengths, for entries that are no labels, for probabilities that are NaN or outside 0 to 1, and when no row has a true
+    label.
     """
-    _check_lengths(target, truth=truth, predicted=predicted, probability=probability, top3=top3)
+    columns = {"truth": truth, "predicted": predicted, "probability": probability, "top3": top3}
+    _check_lengths(target, columns if groups is None else columns | {"groups": groups})
     true_labels = [_label(target, "truth", row, value) for row, value in enumerate(truth)]
     answers = [_label(target, "predicted", row, value) for row, value in enumerate(predicted)]
     candidates = [_candidates(target, row, values) for row, values in enumerate(top3)]
@@ -156,6 +204,8 @@ def evaluate_target(
     correct = true_codes == answer_codes
 
     low, high = wilson_interval(int(correct.sum()), len(kept))
+    bins = calibration_bins(confidence[kept], correct)
+    group_codes = None if groups is None else pd.factorize(np.array([groups[row] for row in kept], dtype=object))[0]
     # Not scikit-learn's confusion_matrix, which warns of a single class even if it is told the labels.
     pairs = np.bincount(true_codes * len(classes) + answer_codes, minlength=len(classes) ** 2)
     confusion = pairs.reshape(len(classes), len(classes))
@@ -168,11 +218,13 @@ def evaluate_target(
         accuracy_high=high,
         top3_accuracy=float(np.mean([true_labels[row] in candidates[row] for row in kept])),
         **_averages(true_codes, answer_codes),
-        expected_calibration_error=expected_calibration_error(confidence[kept], correct),
+        expected_calibration_error=calibration_error(bins),
         majority_share=float(confusion.sum(axis=1).max() / len(kept)),
         collapsed=_is_collapsed(confusion),
         per_class=_per_class(classes, true_codes, answer_codes),
         confusion=confusion,
+        calibration=bins,
+        f1_intervals=None if group_codes is None else f1_intervals(true_codes, answer_codes, group_codes),
         review=review,
     )
 
@@ -200,64 +252,6 @@ def evaluate_review(
     return Review(rows=len(predicted), passed=int(passed.sum()), right=int(hits.sum()), per_class=table)
 
 
-def wilson_interval(successes: int, trials: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Score interval of a share, which stays inside 0 to 1 and holds for small counts; (0, 1) without trials.
-
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927), 209-212.
-    """
-    if trials == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share = successes / trials
-    centre = share + z**2 / (2 * trials)
-    spread = z * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    scale = 1 + z**2 / trials
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
-
-
-def calibration_bins(
-    probability: Sequence[float] | np.ndarray[Any, Any],
-    correct: Sequence[bool] | np.ndarray[Any, Any],
-    *,
-    bins: int = CALIBRATION_BINS,
-) -> pd.DataFrame:
-    """Group rows by probability into equal-width bins, open below and closed above; 0 belongs to the first bin.
-
-    Returns one row per bin, empty ones too: low, high, rows, confidence (mean probability) and accuracy, both NaN
-    where the bin is empty.
-    """
-    values = np.asarray(probability, dtype=np.float64)
-    hits = np.asarray(correct, dtype=np.float64)
-    edges = np.linspace(0.0, 1.0, bins + 1)
-    which = np.clip(np.searchsorted(edges, values, side="left") - 1, 0, bins - 1)
-    rows = np.bincount(which, minlength=bins)
-    share = np.where(rows > 0, 1.0 / np.maximum(rows, 1), np.nan)
-    return pd.DataFrame(
-        {
-            "low": edges[:-1],
-            "high": edges[1:],
-            "rows": rows,
-            "confidence": np.bincount(which, weights=values, minlength=bins) * share,
-            "accuracy": np.bincount(which, weights=hits, minlength=bins) * share,
-        }
-    )
-
-
-def expected_calibration_error(
-    probability: Sequence[float] | np.ndarray[Any, Any],
-    correct: Sequence[bool] | np.ndarray[Any, Any],
-    *,
-    bins: int = CALIBRATION_BINS,
-) -> float:
-    """Mean gap between probability and accuracy over equal-width bins, weighted by the rows in each; 0 is perfect.
-
-    Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017, equation 3.
-    """
-    table = calibration_bins(probability, correct, bins=bins)
-    gaps = (table["accuracy"] - table["confidence"]).abs().fillna(0.0)
-    return float((gaps * table["rows"]).sum() / table["rows"].sum())
-
-
 def _labelled_rows(target: str, true_labels: list[str | None]) -> list[int]:
     rows = [row for row, label in enumerate(true_labels) if label is not None]
     if not rows:
@@ -268,16 +262,14 @@ def _labelled_rows(target: str, true_labels: list[str | None]) -> list[int]:
     return rows
 
 
-def _averages(true_codes: np.ndarray[Any, Any], answer_codes: np.ndarray[Any, Any]) -> dict[str, float]:
-    averages: dict[str, float] = {}
-    for average in ("macro", "weighted"):
-        precision, recall, f1, _ = precision_recall_fscore_support(
-            true_codes, answer_codes, labels=np.unique(true_codes), average=average, zero_division=0.0
-        )
-        averages[f"{average}_precision"] = float(precision)
-        averages[f"{average}_recall"] = float(recall)
-        averages[f"{average}_f1"] = float(f1)
-    return averages
+def _averages(true_codes: np.ndarray[Any, Any], answer_codes: np.ndarray[Any, Any]) -> _Averages:
+    labels = np.unique(true_codes)
+    macro = precision_recall_fscore_support(true_codes, answer_codes, labels=labels, average="macro", zero_division=0.0)
+    weighted = precision_recall_fscore_support(true_codes, answer_codes, labels=labels, average="weighted", zero_division=0.0)
+    return _Averages(
+        macro_precision=float(macro[0]), macro_recall=float(macro[1]), macro_f1=float(macro[2]),
+        weighted_precision=float(weighted[0]), weighted_recall=float(weighted[1]), weighted_f1=float(weighted[2]),
+    )  # fmt: skip
 
 
 def _per_class(classes: list[str], true_codes: np.ndarray[Any, Any], answer_codes: np.ndarray[Any, Any]) -> pd.DataFrame:
@@ -302,14 +294,16 @@ def _is_collapsed(confusion: np.ndarray[Any, Any]) -> bool:
     true_counts, answer_counts = confusion.sum(axis=1), confusion.sum(axis=0)
     rows = confusion.sum()
     favourite = int(answer_counts.argmax())
+    others = rows - true_counts[favourite]
+    swallowed = answer_counts[favourite] - confusion[favourite, favourite]
+    unlikely = true_counts[favourite] / rows < COLLAPSE_TRUE_SHARE
+    blind = others >= COLLAPSE_OTHERS_LEAST and swallowed / others >= COLLAPSE_PREDICTED_SHARE
     return bool(
-        (true_counts > 0).sum() >= 2
-        and answer_counts[favourite] / rows >= COLLAPSE_PREDICTED_SHARE
-        and true_counts[favourite] / rows < COLLAPSE_TRUE_SHARE
+        (true_counts > 0).sum() >= 2 and answer_counts[favourite] / rows >= COLLAPSE_PREDICTED_SHARE and (unlikely or blind)
     )
 
 
-def _check_lengths(target: str, **columns: Sequence[Any]) -> None:
+def _check_lengths(target: str, columns: Mapping[str, Sequence[Any]]) -> None:
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name} {length}" for name, length in lengths.items())

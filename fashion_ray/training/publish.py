@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fashion_ray import tracking
+from fashion_ray.catalog.lookup import pictures
 from fashion_ray.pages import plots
 from fashion_ray.pages.training_report import training_report
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
+from fashion_ray.training import artifacts
 from fashion_ray.training.run import TrainResult
+
+log = logging.getLogger(__name__)
 
 
 def publish(result: TrainResult, store: Store, catalog: Snapshot, run: tracking.TrackedRun, name: str) -> str:
@@ -21,26 +26,28 @@ def publish(result: TrainResult, store: Store, catalog: Snapshot, run: tracking.
 
     A control experiment is not registered: it must never become the champion.
     """
+    for target in collapsed(result):
+        log.warning("the head of %s has collapsed: it answers one class for nearly everything; do not use it", target)
+    evaluations = {"test": result.evaluations["test"], "validation": result.evaluations["validation"]}
+    drawn = artifacts.drawings(evaluations)
+    products = pictures(store, catalog, artifacts.mistaken(evaluations))
     files: dict[str, bytes | str] = {
         "plots/learning_curves.png": plots.learning_curves(result.history),
         "tables/history.csv": result.history.to_csv(index=False),
         "catalog/manifest.json": json.dumps(catalog.manifest, indent=2),
+        **artifacts.tables(evaluations),
+        **artifacts.mistake_sheets(evaluations, products),
+        **{f"plots/{target}_{kind}.png": png for target, ones in drawn.items() for kind, png in ones.items()},
     }
-    for split, evaluations in result.evaluations.items():
-        for target, evaluation in evaluations.items():
-            files[f"tables/{split}_{target}_per_class.csv"] = evaluation.per_class.to_csv(index=False)
-            if evaluation.review is not None:
-                files[f"tables/{split}_{target}_review.csv"] = evaluation.review.per_class.to_csv(index=False)
-            if split == "test":
-                files[f"plots/{target}_confusion.png"] = plots.confusion_matrix(evaluation)
+    note = artifacts.split_note(result.card.provenance["split"], evaluations["test"])
     page = training_report(
         title=f"Training run {name}",
         facts=_facts(result, catalog, run, name),
-        evaluations={
-            "test": list(result.evaluations["test"].values()),
-            "validation": list(result.evaluations["validation"].values()),
-        },
+        evaluations={split: list(ones.values()) for split, ones in evaluations.items()},
         history=result.history,
+        split_note=note,
+        drawings=drawn,
+        products=products,
         next_steps=[
             "`python jobs/score.py` scores the whole catalog with the champion, `--model challenger` with the newest model"
         ],
@@ -56,7 +63,10 @@ def publish(result: TrainResult, store: Store, catalog: Snapshot, run: tracking.
             (Path(temporary) / "bundle" / file).write_bytes(content)
         run.folder(temporary, "")
     store.write_bytes(page.encode(), "reports", name, "training.html")
-    run.tags({"model_version": result.card.model_version, "collapsed": ", ".join(collapsed(result)) or "no"})
+    run.metrics(artifacts.metrics_of_slices(evaluations))
+    run.tags(
+        {"model_version": result.card.model_version, "collapsed": ", ".join(collapsed(result)) or "no", "figures_of": note}
+    )
     model = f"model {result.card.model_version}"
     if result.card.provenance["shuffle_labels"]:
         return f"{model} not registered: its labels were drawn at random"
@@ -71,11 +81,12 @@ def collapsed(result: TrainResult) -> list[str]:
 
 def summary(result: TrainResult) -> str:
     """The figures of the test split, a line a target."""
-    lines = ["test split:"]
+    lines = [f"test split of {result.card.provenance['split']}:"]
     for target, one in result.evaluations["test"].items():
         lines.append(
             f"  {target:<16} accuracy {one.accuracy:.4f} [{one.accuracy_low:.4f}, {one.accuracy_high:.4f}], "
-            f"top-3 {one.top3_accuracy:.4f}, weighted F1 {one.weighted_f1:.4f}, macro F1 {one.macro_f1:.4f}, {one.rows} rows, "
+            f"top-3 {one.top3_accuracy:.4f}, weighted F1 {one.weighted_f1:.4f}, macro F1 {one.macro_f1:.4f}, "
+            f"calibration error {one.expected_calibration_error:.4f}, {one.rows} rows, "
             f"always the commonest {one.majority_share:.4f}"
         )
         if (review := one.review) is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fashion_ray.training.evaluation import wilson_interval
+from fashion_ray.training.intervals import wilson_interval
 
 CONFIDENCE = 0.8
 """Of the one-sided lower bound of the precision. At 95% a class needs 14 answers without a mistake, or 45 with one.

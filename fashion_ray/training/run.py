@@ -37,7 +37,7 @@ from fashion_ray.snapshots import Snapshot, fingerprint
 from fashion_ray.storage import Store
 from fashion_ray.training import feeding, worker
 from fashion_ray.training.calibrate import calibrate, evaluate
-from fashion_ray.training.deployed import predict
+from fashion_ray.training.deployed import predict, training_side
 from fashion_ray.training.evaluation import TargetEvaluation
 from fashion_ray.training.imbalance import weights
 from fashion_ray.training.loop import Recipe
@@ -221,7 +221,8 @@ def _finish(
         for side in ("validation", "test")
     }
     card = calibrate(card, found["validation"], words, review_precision=options.review_precision)
-    evaluations = {split: evaluate(card, rows, words) for split, rows in found.items()}
+    learned = training_side(store, catalog, prepared.scheme, targets)
+    evaluations = {split: evaluate(card, rows, words, learned) for split, rows in found.items()}
     metrics = {
         key: value
         for split, targets_ in evaluations.items()

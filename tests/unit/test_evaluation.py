@@ -10,14 +10,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix
 
-from fashion_ray.training.evaluation import (
-    OTHER,
-    TargetEvaluation,
-    calibration_bins,
-    evaluate_target,
-    expected_calibration_error,
-    wilson_interval,
-)
+from fashion_ray.training.evaluation import OTHER, TargetEvaluation, evaluate_target
+from fashion_ray.training.reliability import calibration_bins, calibration_error
 
 
 def evaluated(
@@ -121,21 +115,6 @@ def test_top3_counts_the_truth_anywhere_in_the_three() -> None:
     assert one.top3_accuracy == 0.75
 
 
-@pytest.mark.parametrize(
-    ("successes", "trials", "expected"),
-    [
-        (8, 10, (0.490, 0.943)),
-        (81, 263, (0.2553, 0.3662)),  # Newcombe, Statistics in Medicine 17 (1998), table I, method 3
-        (0, 20, (0.0, 0.1611)),  # the same
-        (1, 29, (0.0061, 0.1718)),  # the same
-        (10, 10, (0.7225, 1.0)),
-        (0, 0, (0.0, 1.0)),
-    ],
-)
-def test_wilson_interval_has_the_published_values(successes: int, trials: int, expected: tuple[float, float]) -> None:
-    assert wilson_interval(successes, trials) == pytest.approx(expected, abs=6e-4)
-
-
 def test_the_interval_of_the_accuracy_is_wilsons() -> None:
     one = evaluated(["a"] * 8 + ["b"] * 2, ["a"] * 10)
     assert (one.accuracy_low, one.accuracy_high) == pytest.approx((0.490, 0.943), abs=5e-4)
@@ -144,7 +123,7 @@ def test_the_interval_of_the_accuracy_is_wilsons() -> None:
 def test_calibration_error_worked_out_by_hand() -> None:
     # Bins of 1/15: 0.9 and 0.92 share (0.8667, 0.9333], with confidence 0.91 and accuracy 0.5; 0.3 stands alone.
     probability, correct = [0.9, 0.92, 0.3], [True, False, True]
-    assert expected_calibration_error(probability, correct) == pytest.approx((2 * abs(0.5 - 0.91) + abs(1 - 0.3)) / 3)
+    assert calibration_error(calibration_bins(probability, correct)) == pytest.approx((2 * abs(0.5 - 0.91) + abs(1 - 0.3)) / 3)
 
 
 def test_calibration_error_leaves_out_unlabelled_rows() -> None:
@@ -173,6 +152,9 @@ def test_a_probability_a_rounding_error_above_one_is_one() -> None:
         (["a"] * 5 + ["b"] * 5, ["a"] * 10, False),  # half of the truth is "a" indeed
         (["b"] * 10, ["a"] * 10, False),  # one true class cannot be told from nothing
         (["a"] * 5 + ["b"] * 5, [None] * 10, True),
+        (["a"] * 70 + ["b"] * 10, ["a"] * 79 + ["b"], True),  # the truth is mostly "a", but "b" is hardly ever seen
+        (["a"] * 70 + ["b"] * 10, ["a"] * 78 + ["b"] * 2, False),
+        (["a"] * 70 + ["b"] * 9, ["a"] * 79, False),  # too few others to tell
     ],
 )
 def test_collapsed_means_one_answer_for_nearly_everything(

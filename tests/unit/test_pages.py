@@ -70,7 +70,6 @@ def size_of(png: bytes) -> tuple[int, int]:
         pytest.param(lambda: plots.confusion_matrix(evaluation()), id="confusion"),
         pytest.param(lambda: plots.confusion_matrix(evaluation(classes=68, nulls=True), most=20), id="confusion of many"),
         pytest.param(lambda: plots.class_recall_bars(evaluation()), id="recall"),
-        pytest.param(lambda: plots.reliability_diagram([0.2, 0.9, 1.0], [False, True, True], title="x"), id="reliability"),
     ],
 )
 def test_a_plot_is_a_picture_of_sensible_size_and_the_same_twice(draw: Callable[[], bytes]) -> None:
@@ -145,12 +144,6 @@ def test_labels_are_text_and_never_formulas() -> None:
     assert plots.short("x" * 200) == "x" * 27 + "…"
 
 
-@pytest.mark.parametrize(("probability", "correct"), [([], []), ([0.5], [True, False])])
-def test_a_reliability_diagram_wants_a_mark_for_each_probability(probability: list[float], correct: list[bool]) -> None:
-    with pytest.raises(ValueError, match="probabilities and"):
-        plots.reliability_diagram(probability, correct, title="x")
-
-
 class Page(HTMLParser):
     """Checks that elements nest, and collects text, tags and what the page points to."""
 
@@ -183,8 +176,7 @@ def blank_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spares the drawing where a test reads only the text of the page."""
     buffer = io.BytesIO()
     Image.new("RGB", (144, 144)).save(buffer, format="png")
-    for name in ("learning_curves", "confusion_matrix", "class_recall_bars"):
-        monkeypatch.setattr(plots, name, lambda *_, **__: buffer.getvalue())
+    monkeypatch.setattr(plots, "learning_curves", lambda *_: buffer.getvalue())
 
 
 def report(**changed: object) -> str:
@@ -201,18 +193,28 @@ def report(**changed: object) -> str:
 
 
 def test_the_page_has_every_part_and_fetches_nothing() -> None:
-    html = report(next_steps=["run `python jobs/score.py` next"], warnings=["mind the gap"])
+    html = report(
+        next_steps=["run `python jobs/score.py` next"], warnings=["mind the gap"], split_note="Split stored.",
+        drawings={target: {"confusion": plots.confusion_matrix(evaluation())} for target in ("articleType", "gender")},
+    )  # fmt: skip
     page = Page(html)
     assert html.startswith("<!doctype html>")
     assert page.tags.count("h2") == 2 + 1 + 1 + 1 + 2
-    assert page.tags.count("img") == 1 + 2 * 2
-    assert page.tags.count("details") == 1 + 2
+    assert page.tags.count("img") == 1 + 2
+    assert page.tags.count("details") == 2 + 1 + 2
     assert "script" not in page.tags
     assert all(link.startswith(("data:", "#")) for link in page.links)
     assert not re.search(r"https?://|@import|url\(", html)
     assert {link[1:] for link in page.links if link.startswith("#")} == set(page.ids)
     assert "<code>python jobs/score.py</code>" in html
-    for said in ("mind the gap", "mv-1", "Results on the test split", "Results on the validation split", "class 04"):
+    for said in (
+        "mind the gap",
+        "Split stored.",
+        "mv-1",
+        "Results on the test split",
+        "Results on the validation split",
+        "class 04",
+    ):
         assert said in page.text
 
 
@@ -311,15 +313,16 @@ def test_a_head_no_better_than_a_constant_is_warned_of() -> None:
 
 
 @pytest.mark.usefixtures("blank_plots")
-def test_a_reliability_diagram_stands_in_the_section_of_its_target() -> None:
-    png = plots.reliability_diagram([0.5, 0.9], [True, False], title="x")
-    html = report(reliability={"gender": png})
-    assert html.index('alt="Recall of each class of gender"') < html.index('alt="Reliability diagram of gender"')
+def test_drawings_stand_in_the_section_of_their_target() -> None:
+    png = plots.class_recall_bars(evaluation("gender", 3))
+    html = report(drawings={"gender": {"recall": png, "reliability": png}})
+    assert 'alt="Recall of each class of gender"' in html and 'alt="Reliability diagram of gender"' in html
+    assert "of articleType" not in re.sub("All classes of articleType", "", html), "a target without drawings has no picture"
     assert f'width="{round(size_of(png)[0] / 1.44)}"' in html
-    with pytest.raises(ValueError, match=r"reliability diagrams for \['colour'\]"):
-        report(reliability={"colour": png})
+    with pytest.raises(ValueError, match=r"drawings of \['colour'\]"):
+        report(drawings={"colour": {"recall": png}})
     with pytest.raises(ValueError, match="expected PNG bytes"):
-        report(reliability={"gender": b"GIF89a"})
+        report(drawings={"gender": {"recall": b"GIF89a"}})
 
 
 def test_a_report_without_evaluations_is_refused() -> None:

@@ -13,7 +13,8 @@ from fashion_ray.models.taxonomy import Taxonomy
 from fashion_ray.training import review
 from fashion_ray.training.calibrate import calibrate, evaluate
 from fashion_ray.training.deployed import HeldOut
-from fashion_ray.training.evaluation import OTHER, evaluate_review, wilson_interval
+from fashion_ray.training.evaluation import OTHER, evaluate_review
+from fashion_ray.training.intervals import wilson_interval
 from fashion_ray.training.review import ALWAYS, MIN_PREDICTIONS
 from fashion_ray.training.vocabulary import Vocabulary
 
