@@ -38,6 +38,8 @@ PURE_PATTERNS = tuple(
         "training.topology", "training.evaluation", "training.sides", "training.imbalance", "training.review",
         "scoring.plan", "scoring.options", "scoring.night", "scoring.careful", "scoring.rows", "scoring.inference",
         "scoring.single", "scoring.changes", "scoring.drift", "scoring.gates", "catalog.statistics", "pages.*",
+        "promotion.paired", "promotion.five_by_two", "promotion.comparison", "promotion.lineage", "promotion.decision",
+        "promotion.options",
     )
 )  # fmt: skip
 MAY_BE_ABSENT = {"fashion_ray.catalog.drawing*"}
