@@ -6,6 +6,7 @@ The server is MLFLOW_TRACKING_URI; without it a SQLite file and an artifact fold
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import re
@@ -168,6 +169,29 @@ def register(tracked: TrackedRun, artifact: str, model_version: str) -> tuple[st
     alias = CHALLENGER if _by_alias(client, CHAMPION) else CHAMPION
     client.set_registered_model_alias(MODEL, alias, created.version)
     return str(created.version), alias
+
+
+def save_pyfunc(
+    folder: Path, *, loader: str, data: Path, code: Path, inputs: Sequence[Mapping[str, Any]],
+    outputs: Sequence[Mapping[str, Any]], example: Mapping[str, list[Any]], requirements: Sequence[str],
+    settings: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Write a folder that MLflow loads as a pyfunc: some data, and the module that its `_load_pyfunc` is in.
+
+    `code` is the folder of the package that holds the module; inputs and outputs are columns as in MLflow's schema files;
+    `settings` are the defaults of `model_config`. Nothing is pickled, unlike with a `PythonModel` object.
+    """
+    import mlflow.pyfunc  # two seconds, for training alone
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema
+
+    schemas = [Schema.from_json(json.dumps(list(columns))) for columns in (inputs, outputs)]
+    mlflow.pyfunc.save_model(
+        str(folder), loader_module=loader, data_path=str(data), code_paths=[str(code)],
+        signature=ModelSignature(inputs=schemas[0], outputs=schemas[1]), input_example=pd.DataFrame(example),
+        pip_requirements=list(requirements), model_config=dict(settings),
+    )  # fmt: skip
 
 
 def resolve(tracking: Tracking, model: str) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 from fashion_ray import tracking
 from fashion_ray.pages import plots
 from fashion_ray.pages.training_report import training_report
+from fashion_ray.serving.package import package
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 from fashion_ray.training.run import TrainResult
@@ -51,9 +52,7 @@ def publish(result: TrainResult, store: Store, catalog: Snapshot, run: tracking.
             target_file = Path(temporary) / path
             target_file.parent.mkdir(parents=True, exist_ok=True)
             target_file.write_bytes(content.encode() if isinstance(content, str) else content)
-        for file, content in result.files.items():
-            (Path(temporary) / "bundle").mkdir(exist_ok=True)
-            (Path(temporary) / "bundle" / file).write_bytes(content)
+        package(Path(temporary) / "bundle", result.files)
         run.folder(temporary, "")
     store.write_bytes(page.encode(), "reports", name, "training.html")
     run.tags({"model_version": result.card.model_version, "collapsed": ", ".join(collapsed(result)) or "no"})
