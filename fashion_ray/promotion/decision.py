@@ -9,12 +9,18 @@ from fashion_ray.promotion.lineage import Lineage
 
 
 def objections(
-    comparisons: Mapping[str, TargetComparison], target: str, *, lineages: Sequence[Lineage], unanswered: Sequence[str]
+    comparisons: Mapping[str, TargetComparison],
+    target: str,
+    *,
+    lineages: Sequence[Lineage],
+    unanswered: Sequence[str] = (),
+    against_champion: bool = True,
 ) -> list[str]:
     """What speaks against promotion, by how much; none if the challenger is significantly better on the deciding target and
     significantly worse on no other.
 
-    `unanswered` are the champion's targets that the challenger does not predict. No correction for several targets is made:
+    `unanswered` are the champion's targets that the challenger does not predict; `against_champion` says whether it was
+    compared with the model that has the alias. No correction for several targets is made:
     one more refusal costs a look at the page, one more unseen loss costs a night's labels.
     """
     found = []
@@ -28,6 +34,8 @@ def objections(
     ]
     if unanswered:
         found.append(f"the champion predicts {', '.join(unanswered)}, the challenger does not")
+    if not against_champion:
+        found.append("it was compared with another model than the champion, which it would replace")
     for one in lineages:
         if one.trained:
             found.append(

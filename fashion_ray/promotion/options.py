@@ -19,7 +19,7 @@ class PromoteOptions(JobOptions):
     """The model that may become champion: an alias of the registry, a version of it, or a model_version."""
 
     champion: str = "champion"
-    """The model that it is compared with; what moves is the alias champion, whatever is named here."""
+    """The model that it is compared with; if it is not the one with the alias, promoting takes --because."""
 
     because: str = ""
     """Promote although the comparison refuses, for this reason, which is noted."""

@@ -39,6 +39,9 @@ class Contest:
     version: str | None
     """The challenger's in the registry."""
 
+    replaced: str | None
+    """The model_version that has the alias champion."""
+
     targets: list[str]
     """What both predict."""
 
@@ -105,9 +108,16 @@ def prepare(options: PromoteOptions, store: Store, catalog: Snapshot, tracked: t
         for model, role in ((champion, "champion"), (challenger, "challenger"))
     )
     return Contest(
-        options=options, catalog=catalog, champion=champion, challenger=challenger, version=version, targets=targets,
-        target=balanced_target(options.target, targets), lineages=(old, new),
-    )  # fmt: skip
+        options=options,
+        catalog=catalog,
+        champion=champion,
+        challenger=challenger,
+        version=version,
+        replaced=tracking.resolve(tracked, tracking.CHAMPION),
+        targets=targets,
+        target=balanced_target(options.target, targets),
+        lineages=(old, new),
+    )
 
 
 def hold(contest: Contest, store: Store, choice: EngineChoice) -> Outcome:
@@ -143,7 +153,13 @@ def hold(contest: Contest, store: Store, choice: EngineChoice) -> Outcome:
         choice=choice,
         comparisons=comparisons,
         warnings=[*warnings_about(*contest.lineages), *_warnings(contest, comparisons)],
-        objections=objections(comparisons, contest.target, lineages=contest.lineages, unanswered=contest.unanswered),
+        objections=objections(
+            comparisons,
+            contest.target,
+            lineages=contest.lineages,
+            unanswered=contest.unanswered,
+            against_champion=contest.champion.card.model_version == contest.replaced,
+        ),
     )
 
 
@@ -199,17 +215,11 @@ def settle(outcome: Outcome, run: tracking.TrackedRun) -> str:
         return f"{shown} would be {decision}; this was a dry run, so nothing moved"
     assert contest.version is not None, "prepare refuses a challenger that is not registered"
     if outcome.promoted:
-        champion = tracking.resolve(run.tracking, tracking.CHAMPION)
-        tracking.make_champion(run.tracking, contest.version, instead_of=_expected(contest, champion))
+        tracking.make_champion(run.tracking, contest.version, instead_of=contest.replaced)
     tracking.tag_version(run.tracking, contest.version, {f"promotion_{key}": value for key, value in tags.items()})
     if not outcome.promoted:
         return f"{shown} is not promoted"
     return f"{shown} is champion now, as version {contest.version}; `python jobs/promote.py --rollback` undoes it"
-
-
-def _expected(contest: Contest, champion: str | None) -> str | None:
-    """The model_version that must still be champion: the one compared with, unless another was asked for on purpose."""
-    return contest.champion.card.model_version if contest.options.champion == tracking.CHAMPION else champion
 
 
 def roll_back(tracked: tracking.Tracking) -> str:
