@@ -43,12 +43,12 @@ def home(store: Store, catalog: snapshots.Snapshot, model: ResolvedModel, tmp_pa
 
 
 def damaged(model: ResolvedModel) -> dict[str, bytes]:
-    """The same trunk with heads that answer nearly at random."""
+    """The same trunk with heads that take each class for its neighbour."""
     card, network = bundle.load(model.files, name="test")
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for weight in network.heads.parameters():
-            weight.add_(torch.randn_like(weight) * weight.std().nan_to_num(0.1) * 3)
+    for module in network.heads.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.weight.data = module.weight.data.roll(1, 0)
+            module.bias.data = module.bias.data.roll(1, 0)
     return bundle.dump(card, network)
 
 
