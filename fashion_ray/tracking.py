@@ -6,12 +6,13 @@ The server is MLFLOW_TRACKING_URI; without it a SQLite file and an artifact fold
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from mlflow.tracking import MlflowClient
 
 from fashion_ray import __version__
 from fashion_ray.config import without_password
-from fashion_ray.errors import UserError
+from fashion_ray.errors import ConflictError, UserError
 from fashion_ray.storage import Store
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ EXPERIMENT = "fashion_ray"
 MODEL = "fashion_ray"
 """The registered model's name."""
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,29 @@ def register(tracked: TrackedRun, artifact: str, model_version: str) -> tuple[st
     return str(created.version), alias
 
 
+def save_pyfunc(
+    folder: Path, *, loader: str, data: Path, code: Path, inputs: Sequence[Mapping[str, Any]],
+    outputs: Sequence[Mapping[str, Any]], example: Mapping[str, list[Any]], requirements: Sequence[str],
+    settings: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Write a folder that MLflow loads as a pyfunc: some data, and the module that its `_load_pyfunc` is in.
+
+    `code` is the folder of the package that holds the module; inputs and outputs are columns as in MLflow's schema files;
+    `settings` are the defaults of `model_config`. Nothing is pickled, unlike with a `PythonModel` object.
+    """
+    import mlflow.pyfunc  # two seconds, for training alone
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema
+
+    schemas = [Schema.from_json(json.dumps(list(columns))) for columns in (inputs, outputs)]
+    mlflow.pyfunc.save_model(
+        str(folder), loader_module=loader, data_path=str(data), code_paths=[str(code)],
+        signature=ModelSignature(inputs=schemas[0], outputs=schemas[1]), input_example=pd.DataFrame(example),
+        pip_requirements=list(requirements), model_config=dict(settings),
+    )  # fmt: skip
+
+
 def resolve(tracking: Tracking, model: str) -> str | None:
     """The model_version that an alias or an MLflow version number stands for; none if the registry does not know it."""
     client = tracking.client()
@@ -181,6 +205,42 @@ def resolve(tracking: Tracking, model: str) -> str | None:
     return _by_alias(client, model)
 
 
+def registered_version(tracking: Tracking, model_version: str) -> str | None:
+    """The MLflow version of a bundle; none if it is not registered."""
+    found = tracking.client().search_model_versions(f"name='{MODEL}' and tags.model_version = '{model_version}'")
+    return str(found[0].version) if found else None
+
+
+def tag_version(tracking: Tracking, version: str, tags: Mapping[str, object]) -> None:
+    """Note something on a registered version."""
+    for key, value in tags.items():
+        tracking.client().set_model_version_tag(MODEL, version, key, without_password(str(value))[:5000])
+
+
+def make_champion(tracking: Tracking, version: str, *, instead_of: str | None) -> None:
+    """Move the alias champion to a version, and the alias previous to the one that had it; the version is no challenger then.
+
+    `instead_of` is the model_version that the decision was made against. Raises ConflictError if another is champion by now.
+    """
+    client = tracking.client()
+    before = version_of(tracking, CHAMPION)
+    if _by_alias(client, CHAMPION) != instead_of:
+        raise ConflictError(f"--champion: version {before} became champion meanwhile; run the same command again")
+    if before is not None and before != version:
+        client.set_registered_model_alias(MODEL, PREVIOUS, before)  # first: a run that dies here has lost nothing
+    client.set_registered_model_alias(MODEL, CHAMPION, version)
+    if version_of(tracking, CHALLENGER) == version:
+        client.delete_registered_model_alias(MODEL, CHALLENGER)
+
+
+def version_of(tracking: Tracking, alias: str) -> str | None:
+    """The MLflow version that has an alias."""
+    try:
+        return str(tracking.client().get_model_version_by_alias(MODEL, alias).version)
+    except MlflowException:
+        return None
+
+
 def known_models(tracking: Tracking) -> list[str]:
     """What `resolve` would find, for messages."""
     client = tracking.client()
@@ -190,6 +250,24 @@ def known_models(tracking: Tracking) -> list[str]:
         return []
     versions = [str(found.version) for found in client.search_model_versions(f"name='{MODEL}'")]
     return [*sorted(registered.aliases), *sorted(versions, key=int)]
+
+
+def figures_of(tracking: Tracking, runs: Sequence[str], metric: str) -> dict[tuple[str, str], float]:
+    """A metric of training runs, named by id or by --name, by their --split and --split-seed. Raises UserError."""
+    client, experiment = tracking.client(), _experiment(tracking)
+    found: dict[tuple[str, str], float] = {}
+    for name in runs:
+        wanted = f"attributes.run_id = '{name}'" if re.fullmatch(r"[0-9a-f]{32}", name) else f"params.name = '{name}'"
+        matches = client.search_runs([experiment], f"{wanted} and tags.job = 'train'", max_results=2)
+        if len(matches) != 1 or metric not in matches[0].data.metrics:
+            raise UserError(
+                f"--runs-a, --runs-b: {name!r} stands for {len(matches)} training runs"
+                + (f", without the metric {metric}" if len(matches) == 1 else "")
+                + "; expected the id or the --name of one finished run"
+            )
+        data = matches[0].data
+        found[data.params.get("split", ""), data.params.get("split_seed", "")] = float(data.metrics[metric])
+    return found
 
 
 def _by_alias(client: MlflowClient, alias: str) -> str | None:

@@ -13,6 +13,7 @@ from fashion_ray import tracking
 from fashion_ray.catalog.lookup import pictures
 from fashion_ray.pages import plots
 from fashion_ray.pages.training_report import training_report
+from fashion_ray.serving.package import package
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 from fashion_ray.training import artifacts
@@ -58,9 +59,7 @@ def publish(result: TrainResult, store: Store, catalog: Snapshot, run: tracking.
             target_file = Path(temporary) / path
             target_file.parent.mkdir(parents=True, exist_ok=True)
             target_file.write_bytes(content.encode() if isinstance(content, str) else content)
-        for file, content in result.files.items():
-            (Path(temporary) / "bundle").mkdir(exist_ok=True)
-            (Path(temporary) / "bundle" / file).write_bytes(content)
+        package(Path(temporary) / "bundle", result.files)
         run.folder(temporary, "")
     store.write_bytes(page.encode(), "reports", name, "training.html")
     run.metrics(artifacts.metrics_of_slices(evaluations))

@@ -40,6 +40,8 @@ PURE_PATTERNS = tuple(
         "scoring.plan", "scoring.options", "scoring.night", "scoring.careful", "scoring.rows", "scoring.inference",
         "scoring.single", "scoring.timing", "scoring.changes", "scoring.drift", "scoring.gates",
         "catalog.statistics", "pages.*",
+        "promotion.paired", "promotion.five_by_two", "promotion.comparison", "promotion.lineage", "promotion.decision",
+        "promotion.options", "serving.pyfunc",
     )
 )  # fmt: skip
 MAY_BE_ABSENT = {"fashion_ray.catalog.drawing*"}

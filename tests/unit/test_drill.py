@@ -92,8 +92,8 @@ def test_what_a_reader_may_not_see_is_told(looks: Looks, before: Sight | None, a
 
 def publish(store: Store, name: str, table: pa.Table, base: snapshots.Snapshot | None) -> snapshots.Snapshot:
     """Publish a table of one file as scores."""
-    size = store.write_table(table, snapshots.staging("scores", name), "part-0.parquet")
-    files = [snapshots.file_entry("part-0.parquet", "", table.num_rows, size)]
+    written = store.write_table(table, snapshots.staging("scores", name), "part-0.parquet")
+    files = [snapshots.file_entry("part-0.parquet", table.num_rows, written)]
     return snapshots.publish(store, "scores", name, {"files": files, "rows": table.num_rows}, base=base)
 
 
@@ -181,8 +181,8 @@ def test_all_that_is_wrong_with_the_options_is_said_at_once() -> None:
 def test_a_catalog_is_cut_into_more_files_with_the_same_rows(tmp_path: Path) -> None:
     source, target = Store(str(tmp_path / "source")), Store(str(tmp_path / "target"))
     table = pa.table({"product_id": [str(number) for number in range(23)]})
-    size = source.write_table(table, "catalog/snapshots/one/part-00000.parquet")
-    files = [snapshots.file_entry("part-00000.parquet", "", 23, size)]
+    written = source.write_table(table, "catalog/snapshots/one/part-00000.parquet")
+    files = [snapshots.file_entry("part-00000.parquet", 23, written)]
     catalog = snapshots.publish(source, "catalog", "one", {"files": files, "rows": 23}, base=None)
     drill.cut(source, catalog, target, 5)
     found = snapshots.current(target, "catalog")

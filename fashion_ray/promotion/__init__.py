@@ -1,0 +1,1 @@
+"""Comparing two models on the same rows, and moving the champion's alias."""

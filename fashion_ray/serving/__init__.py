@@ -1,0 +1,1 @@
+"""A bundle outside of Ray, as MLflow serves it."""
