@@ -35,6 +35,8 @@ PURE_PATTERNS = tuple(
         "catalog.near_duplicates", "catalog.merging", "catalog.books", "catalog.tasks",
         "catalog.demo*", "catalog.drawing*", "models.*", "training.schedule",
         "training.vocabulary", "training.augment", "training.options", "training.loop", "training.activations",
+        "training.recipe*", "training.losses", "training.meters", "training.optimizers", "training.rates", "training.averaging",
+        "training.mixing", "training.checkpoint",
         "training.topology", "training.evaluation", "training.sides", "training.imbalance", "training.review",
         "scoring.plan", "scoring.options", "scoring.night", "scoring.careful", "scoring.rows", "scoring.inference",
         "scoring.single", "scoring.changes", "scoring.drift", "scoring.gates", "catalog.statistics", "pages.*",

@@ -14,7 +14,8 @@ import torch.multiprocessing
 from torch import Tensor, nn
 
 from fashion_ray.models.network import LowerNetwork
-from fashion_ray.training.loop import StageLoop, StageNetwork, make_optimizer
+from fashion_ray.training.loop import StageLoop, StageNetwork
+from fashion_ray.training.optimizers import make_optimizer
 from fashion_ray.training.schedule import Stage
 from tests.unit.networks import ALL, COUNTS, CPU, HEADS, RECIPE, TOP, batches, stage_loop, tiny, toy
 
