@@ -14,6 +14,9 @@ WARMUP_SHARES = {"cosine": 0.1, "constant": 0.1, "step": 0.1, "onecycle": 0.3}
 FIRST, LAST = 1e-6, 10.0
 """The ends of the ramp of a learning-rate test."""
 
+LEAST_FALL = 0.01
+"""Of the smoothed loss over a learning-rate test, as a share of its first value; less is noise."""
+
 
 def factor(recipe: Recipe, step: int, steps: int, epoch_steps: int) -> float:
     """What the learning rates are multiplied by in a step of a stage, counted from 0; 1 is the most.
@@ -63,7 +66,9 @@ def suggested(rates: Sequence[float], losses: Sequence[float], *, smoothing: flo
         step: (smooth[step + 1] - smooth[step - 1]) / math.log(rates[step + 1] / rates[step - 1]) for step in range(1, least)
     }
     steepest = min(slopes, key=slopes.__getitem__, default=None)
-    return rates[steepest] if steepest is not None and slopes[steepest] < 0 else None
+    if steepest is None or smooth[least] > (1 - LEAST_FALL) * smooth[0]:
+        return None
+    return rates[steepest]
 
 
 def _between(start: float, end: float, share: float) -> float:
