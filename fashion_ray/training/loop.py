@@ -79,8 +79,8 @@ class StageLoop:
         self._network, self._optimizer, self._recipe, self._stage = network, optimizer, recipe, stage
         self._bare = StageNetwork(network, stage.trainable, cached=cached)
         learner = StageNetwork(network, stage.trainable, cached=cached)  # apart, since evaluation runs other shapes
-        if recipe.compile:
-            learner.compile()
+        if recipe.compiler:
+            learner.compile(backend=recipe.compiler)
         self._model = wrap(learner)
         self._steps = max(1, steps_per_epoch * stage.epochs)
         self._steps_per_epoch = steps_per_epoch

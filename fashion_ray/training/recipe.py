@@ -48,4 +48,5 @@ class Recipe:
 
     mixup: float = 0.0
     cutmix: float = 0.0
-    compile: bool = False
+    compiler: str = ""
+    """Backend of torch.compile for the network that learns; none runs it as it is."""

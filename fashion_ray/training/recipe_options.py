@@ -211,7 +211,7 @@ def recipe_of(options: RecipeOptions, fed: Fed, classes: Mapping[str, Sequence[s
         optimizer=options.optimizer, momentum=options.momentum, nesterov=options.nesterov, curve=options.learning_rate_curve,
         warmup_epochs=options.warmup_epochs, step_epochs=options.step_epochs, step_factor=options.step_factor,
         clip_gradient=options.clip_gradient, accumulate=options.accumulate, ema_decay=options.ema_decay, mixup=options.mixup,
-        cutmix=options.cutmix, compile=options.compile,
+        cutmix=options.cutmix, compiler="inductor" if options.compile else "",
     )  # fmt: skip
 
 

@@ -204,7 +204,7 @@ class Worker:
     def _loop(
         self, stage: Stage, inputs: Inputs, network: Network, optimizer: torch.optim.Optimizer, averages: Averages | None
     ) -> StageLoop:
-        if self.settings.recipe.compile and self.device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
+        if self.settings.recipe.compiler and self.device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
             raise UserError(f"--compile: found none of {', '.join(COMPILERS)} here; expected a C++ compiler, or no --compile")
         return StageLoop(
             network, optimizer, self.settings.recipe, stage, cached=inputs.train is not None, steps_per_epoch=inputs.steps,
