@@ -299,4 +299,4 @@ def _metric_name(key: str) -> str:
 def flat(options: Any) -> dict[str, object]:
     """An options dataclass as flat parameters, tuples as their parts with commas between."""
     values = {name: getattr(options, name) for name in options.__dataclass_fields__}
-    return {name: ",".join(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {name: ",".join(map(str, value)) if isinstance(value, tuple) else value for name, value in values.items()}

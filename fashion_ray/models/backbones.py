@@ -7,6 +7,7 @@ family it is of, the blocks run one after the other give the same features as th
 from __future__ import annotations
 
 import difflib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +59,7 @@ class Trunk(nn.Module):
 
 
 def build(name: str, source: str) -> Trunk:
-    """A trunk with its weights: `source` is pretrained, none, or a file or URI.
+    """A trunk with its weights: `source` is pretrained, none, or a file or URI, be it of a bundle of the same trunk.
 
     Raises UserError for an unknown name, or for weights that cannot be had, saying where it looked.
     """
@@ -70,9 +71,11 @@ def build(name: str, source: str) -> Trunk:
     whole, blocks, spec = _construct(name, pretrained=source == "pretrained" and not packaged)
     if source == "pretrained" and packaged:
         weights.load_in_order(whole, weights.packaged(name), source=weights.PACKAGES[name].package)
-    elif source not in ("pretrained", "none"):
-        weights.load_in_order(whole, weights.from_location(source), source=source)
     trunk = Trunk(spec, [block for _, block in blocks], [label for label, _ in blocks])
+    if source not in ("pretrained", "none"):
+        state = weights.from_location(source)
+        of_bundle = any(key.startswith("trunk.blocks.") for key in state)
+        weights.load_in_order(trunk if of_bundle else whole, state, source=source)
     _check_blocks(whole, trunk)
     return trunk
 
@@ -136,7 +139,7 @@ def _torchvision(name: str, pretrained: bool) -> tuple[nn.Module, list[tuple[str
         kept = [
             (label, child) for label, child in model.named_children() if label not in ("fc", "avgpool", "dropout", "AuxLogits")
         ]
-        whole, blocks = nn.Sequential(*(child for _, child in kept)), kept
+        whole, blocks = nn.Sequential(OrderedDict(kept)), kept  # under the names that its weights have
     blocks = _join_ends(blocks)
     with torch.no_grad():
         dim = int(whole.eval()(torch.zeros(1, 3, 128, 128)).shape[1])

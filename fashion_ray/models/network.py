@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,9 @@ from fashion_ray.errors import UserError
 from fashion_ray.models.backbones import Trunk
 from fashion_ray.models.preprocess import Preprocess
 
-HEADS = ("batchnorm", "linear")
+HEADS = ("batchnorm", "linear", "mlp")
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+WIDEST, DEEPEST = 65536, 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,22 +71,51 @@ class LowerNetwork(nn.Module):
         return self.trunk.lower(images, self.trainable).float()
 
 
+def head_code(kind: str, widths: Sequence[int] = (), activation: str = "relu") -> str:
+    """How a card names heads: their kind, and for an mlp its hidden widths and activation, such as mlp:50,20:relu."""
+    return f"mlp:{','.join(map(str, widths))}:{activation}" if kind == "mlp" else kind
+
+
+def parse_head(code: str) -> tuple[str, tuple[int, ...], str]:
+    """(kind, widths, activation) of a head's code. Raises UserError for one that nothing can be built from."""
+    match = re.fullmatch(r"mlp:(\d+(?:,\d+)*):([a-z]+)", code)
+    if match is not None and match[2] in ACTIVATIONS:
+        widths = tuple(int(width) for width in match[1].split(","))
+        if len(widths) <= DEEPEST and all(1 <= width <= WIDEST for width in widths):
+            return "mlp", widths, match[2]
+    if code not in HEADS or code == "mlp":
+        raise UserError(
+            f"--head: got {code!r}, expected linear, batchnorm, or an mlp with 1 to {DEEPEST} widths of 1 to {WIDEST} and an "
+            f"activation among {', '.join(ACTIVATIONS)}, such as mlp:50,20:relu"
+        )
+    return code, (), ""
+
+
 def build_heads(
-    kind: str, embedding_dim: int, classes: Mapping[str, Sequence[str | None]], dropout: float
+    code: str, embedding_dim: int, classes: Mapping[str, Sequence[str | None]], dropout: float
 ) -> dict[str, nn.Module]:
-    """A head for each target: `linear`, or `batchnorm` (batch normalisation, dropout, linear)."""
-    if kind not in HEADS:
-        raise UserError(f"--head: got {kind!r}, expected one of {', '.join(HEADS)}")
-    return {target: _head(kind, embedding_dim, len(names), dropout) for target, names in classes.items()}
+    """A head for each target: `linear`, `batchnorm` (batch normalisation, dropout, linear), or such as `mlp:50,20:relu`.
+
+    An mlp has, for each width, a linear layer, its activation and dropout, and a linear layer at the end.
+    """
+    kind, widths, activation = parse_head(code)
+    found: dict[str, nn.Module] = {}
+    for target, names in classes.items():
+        layers: list[nn.Module] = [nn.BatchNorm1d(embedding_dim), nn.Dropout(dropout)] if kind == "batchnorm" else []
+        width = embedding_dim
+        for wanted in widths:
+            layers += [nn.Linear(width, wanted), ACTIVATIONS[activation](), nn.Dropout(dropout)]
+            width = wanted
+        last = _last_layer(width, len(names))
+        found[target] = nn.Sequential(*layers, last) if layers else last
+    return found
 
 
-def _head(kind: str, embedding_dim: int, classes: int, dropout: float) -> nn.Module:
-    linear = nn.Linear(embedding_dim, classes)
+def _last_layer(width: int, classes: int) -> nn.Linear:
+    linear = nn.Linear(width, classes)
     nn.init.normal_(linear.weight, std=0.01)
     nn.init.zeros_(linear.bias)
-    if kind == "linear":
-        return linear
-    return nn.Sequential(nn.BatchNorm1d(embedding_dim), nn.Dropout(dropout), linear)
+    return linear
 
 
 def freeze_below(network: Network, trainable: int) -> list[list[nn.Parameter]]:

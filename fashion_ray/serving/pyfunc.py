@@ -20,12 +20,15 @@ from fashion_ray.config import default_cache
 from fashion_ray.errors import UserError
 from fashion_ray.models import bundle, engines, taxonomy
 from fashion_ray.models.bundle import Card
-from fashion_ray.scoring.inference import BATCH, Inference
+from fashion_ray.scoring.inference import Inference
 
 IMAGE = "image"
 """The column of pictures: the bytes of a file, or base64 of them as text."""
 
 ERROR = "error"
+
+ROWS = 1024
+"""Rows that are decoded and answered at a time, so that long frames need no more memory."""
 
 SETTINGS = {"engine": "auto", "precision": "auto", "threads": 0, "cache": ""}
 """What `model_config` may change when the model is loaded; 0 threads are all of this machine's processors."""
@@ -54,8 +57,8 @@ class PictureModel:
                 "file, or base64 of them as text"
             )
         pieces = [
-            self._answer(model_input[IMAGE].iloc[start : start + BATCH].tolist())
-            for start in range(0, max(1, len(model_input)), BATCH)
+            self._answer(model_input[IMAGE].iloc[start : start + ROWS].tolist())
+            for start in range(0, max(1, len(model_input)), ROWS)
         ]
         return pd.concat(pieces, ignore_index=True).set_axis(model_input.index)
 

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from fashion_ray.errors import UserError
-from fashion_ray.training.loop import Batch
+from fashion_ray.training.imbalance import Sampling, drawn
+from fashion_ray.training.losses import Batch
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +46,21 @@ class Activations:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def shuffled(self, batch_size: int, *, generator: torch.Generator) -> Iterator[Batch]:
-        """Full batches in a new order, each row in a view drawn at random; a last short batch is left out."""
+    def shuffled(self, batch_size: int, *, generator: torch.Generator, sampling: Sampling | None = None) -> Iterator[Batch]:
+        """Full batches in a new order, each row in a view drawn at random; a last short batch is left out.
+
+        With `sampling`, as many rows are drawn with replacement instead, those of rare classes more often.
+        """
         rows = len(self)
-        order = torch.randperm(rows, generator=generator)
-        drawn = torch.randint(0, len(self.views), (rows,), generator=generator)
+        order = (
+            torch.randperm(rows, generator=generator)
+            if sampling is None
+            else drawn(sampling.of_rows(self.labels), rows, generator)
+        )
+        which = torch.randint(0, len(self.views), (rows,), generator=generator)
         for start in range(0, rows - batch_size + 1, batch_size):
             index = order[start : start + batch_size]
-            view = drawn[index]
+            view = which[start : start + batch_size] if sampling is not None else which[index]
             inputs = torch.empty((batch_size, *self.views[0].shape[1:]), dtype=self.views[0].dtype)
             for number, values in enumerate(self.views):
                 chosen = view == number

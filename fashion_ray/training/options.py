@@ -9,18 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from fashion_ray.catalog.schema import CATEGORY_LEVELS, TARGETS
-from fashion_ray.config import NAME_PATTERN, JobOptions, Problems
+from fashion_ray.config import NAME_PATTERN, Problems
 from fashion_ray.models.backbones import names
 from fashion_ray.models.engines import ENGINES, PRECISIONS
-from fashion_ray.models.network import HEADS
 from fashion_ray.models.taxonomy import levels_among
 from fashion_ray.training import sides
-from fashion_ray.training.imbalance import CLASS_WEIGHTS
-from fashion_ray.training.schedule import parse
+from fashion_ray.training.recipe_options import RecipeOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(JobOptions):
+class TrainOptions(RecipeOptions):
     """Fine-tune a pretrained network on the catalog and register the bundle."""
 
     preset: str = "quick"
@@ -50,45 +48,6 @@ class TrainOptions(JobOptions):
     decoded_size: str = "auto"
     """Height x width that pictures are decoded to, in pixels; auto takes the catalog's commonest, if it is no larger."""
 
-    head: str = "batchnorm"
-    """The heads: batchnorm (batch normalisation, dropout, linear) or linear."""
-
-    dropout: float = 0.3
-    """Dropout in the heads."""
-
-    schedule: str = "heads:4,top1:8"
-    """What learns when: stages of heads:EPOCHS, topN:EPOCHS (the last N blocks too), all:EPOCHS."""
-
-    batch_size: int = 64
-    """Rows a step, over all workers."""
-
-    learning_rate: float = 5e-4
-    """Of the heads and the last block; earlier blocks learn more slowly."""
-
-    heads_learning_rate: float = 3e-3
-    """Of the heads while the whole trunk is frozen."""
-
-    layer_decay: float = 0.7
-    """The factor by which the learning rate falls from block to block."""
-
-    weight_decay: float = 0.02
-    """Of AdamW."""
-
-    label_smoothing: float = 0.05
-    """Share of the target distribution that goes to all classes alike."""
-
-    batchnorm: str = "frozen"
-    """Batch-norm statistics of unfrozen blocks: frozen, or learned."""
-
-    cached_views: int = 4
-    """Augmented views of each picture in the cache of a stage whose lower blocks are frozen; 0 trains from pictures."""
-
-    shift: int = 4
-    """Augmentation: pictures are moved by up to so many decoded pixels, and mirrored."""
-
-    patience: int = 4
-    """Epochs without a better validation score after which a stage ends; 0 never ends one early."""
-
     min_class_count: int = 50
     """articleTypes with fewer labelled pictures are left out as classes; their products are still scored."""
 
@@ -100,9 +59,6 @@ class TrainOptions(JobOptions):
 
     balance_target: str = ""
     """The target whose classes these two counts are about; none is the finest category level, or the first target."""
-
-    class_weights: str = "none"
-    """Of the training loss, a class of each target: none, balanced (one over its rows) or sqrt (one over the root of that)."""
 
     workers: int | None = None
     """Data-parallel workers; none takes one a GPU, or one a node without GPUs."""
@@ -146,10 +102,7 @@ class TrainOptions(JobOptions):
             value = getattr(self, size)
             fits = size == "decoded_size" and value == "auto"
             found.check(fits or _size(value) is not None, size, value, "height x width, 16 to 1024, such as 160x120")
-        try:
-            parse(self.schedule)
-        except ValueError as error:
-            found.check(False, "schedule", self.schedule, str(error))
+        self.check_recipe(found, self.targets)
         for field, allowed in _CHOICES.items():
             found.check(getattr(self, field) in allowed, field, getattr(self, field), f"one of {', '.join(allowed)}")
         for field, (low, high) in _RANGES.items():
@@ -177,25 +130,9 @@ class TrainOptions(JobOptions):
         )  # fmt: skip
 
 
-_CHOICES = {
-    "head": HEADS,
-    "batchnorm": ("frozen", "learned"),
-    "engine": ENGINES,
-    "precision": PRECISIONS,
-    "class_weights": CLASS_WEIGHTS,
-}
+_CHOICES = {"engine": ENGINES, "precision": PRECISIONS}
 
 _RANGES: Mapping[str, tuple[float, float]] = {
-    "dropout": (0, 0.95),
-    "batch_size": (2, 65536),
-    "learning_rate": (1e-7, 10),
-    "heads_learning_rate": (1e-7, 10),
-    "layer_decay": (0.01, 1),
-    "weight_decay": (0, 1),
-    "label_smoothing": (0, 0.9),
-    "cached_views": (0, 64),
-    "shift": (0, 64),
-    "patience": (0, 10_000),
     "min_class_count": (1, 1_000_000),
     "max_per_class": (0, 10**9),
     "oversample_to": (0, 10**6),

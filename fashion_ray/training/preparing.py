@@ -72,10 +72,10 @@ def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:
             fed.rows,
         )  # fmt: skip
     for target, names in words.classes.items():
-        emptied = fed.emptied(target, len(names))
-        if emptied:
-            log.warning(
-                "--max-per-class leaves %d classes of %s without a training row; raise it to learn them", emptied, target
+        if emptied := fed.emptied(target, len(names)):
+            raise UserError(
+                f"--max-per-class: got {options.max_per_class}, which leaves {emptied} classes of {target} without training "
+                f"rows; expected a row of each. Raise it, leave {target} out of --targets, or pass --balance-target {target}"
             )
     card, network = first_network(options, words, catalog)
     try:
@@ -112,11 +112,11 @@ def first_network(options: TrainOptions, words: vocabulary.Vocabulary, catalog: 
     trunk = backbones.build(options.backbone, options.weights)
     input_size = size_of(options.input_size)
     decoded = decoded_size(options.decoded_size, input_size, catalog.manifest["picture_sizes"])
-    heads = build_heads(options.head, trunk.spec.embedding_dim, words.classes, options.dropout)
+    heads = build_heads(options.head_code, trunk.spec.embedding_dim, words.classes, options.dropout)
     network = Network(Geometry(decoded_size=decoded, input_size=input_size), trunk, heads)
     card = Card(
         backbone=options.backbone, embedding_dim=trunk.spec.embedding_dim, mean=trunk.spec.mean, std=trunk.spec.std,
-        decoded_size=decoded, input_size=input_size, head=options.head, dropout=options.dropout, classes=words.classes,
+        decoded_size=decoded, input_size=input_size, head=options.head_code, dropout=options.dropout, classes=words.classes,
         levels=words.paths.levels, paths=words.paths.paths,
         temperatures=dict.fromkeys(words.classes, 1.0), thresholds=dict.fromkeys(words.classes, 0.5),
     )  # fmt: skip

@@ -35,14 +35,14 @@ from fashion_ray.models.engines import EngineChoice
 from fashion_ray.models.network import state_of
 from fashion_ray.snapshots import Snapshot, fingerprint
 from fashion_ray.storage import Store
-from fashion_ray.training import feeding, worker
+from fashion_ray.training import checkpoint, feeding, worker
 from fashion_ray.training.calibrate import calibrate, evaluate
 from fashion_ray.training.deployed import predict, training_side
 from fashion_ray.training.evaluation import TargetEvaluation
-from fashion_ray.training.imbalance import weights
-from fashion_ray.training.loop import Recipe
 from fashion_ray.training.options import TrainOptions
 from fashion_ray.training.preparing import Prepared
+from fashion_ray.training.recipe_options import recipe_of, sampling_of
+from fashion_ray.training.schedule import direction
 from fashion_ray.training.topology import WorkerPlan, plan_workers
 
 log = logging.getLogger(__name__)
@@ -99,8 +99,8 @@ def train(
     rows = prepared.fed.rows
     if rows < options.batch_size:
         raise UserError(f"--batch-size: got {options.batch_size}, but there are {rows} training rows; expected at most so many")
-    if not store.exists("runs", name, "start", worker.WEIGHTS):
-        store.write_bytes(safetensors.torch.save(state_of(prepared.network)), "runs", name, "start", worker.WEIGHTS)
+    if not store.exists("runs", name, "start", checkpoint.WEIGHTS):
+        store.write_bytes(safetensors.torch.save(state_of(prepared.network)), "runs", name, "start", checkpoint.WEIGHTS)
     settings = _settings(prepared, store, choice, plan.threads, name)
     log.info(
         "run %s: %d training and %d validation rows, %d workers of %d threads, %s %s on %s",
@@ -114,21 +114,12 @@ def train(
 
 def _settings(prepared: Prepared, store: Store, choice: EngineChoice, threads: int, name: str) -> worker.Settings:
     options, classes, fed = prepared.options, prepared.words.classes, prepared.fed
-    class_weights = (
-        tuple(weights(fed.classes[target], len(names), rule=options.class_weights) for target, names in classes.items())
-        if options.class_weights != "none"
-        else ()
-    )
     return worker.Settings(
         store=store, start=f"runs/{name}/start", card=prepared.card, stages=prepared.stages,
-        recipe=Recipe(
-            learning_rate=options.learning_rate, heads_learning_rate=options.heads_learning_rate,
-            layer_decay=options.layer_decay, weight_decay=options.weight_decay, label_smoothing=options.label_smoothing,
-            batchnorm_learns=options.batchnorm == "learned", bf16=choice.precision == "bf16",
-            class_weights=class_weights,
-        ),
-        choice=choice, batch_size=options.batch_size, cached_views=options.cached_views, shift=options.shift,
-        patience=options.patience, seed=options.seed, threads=threads, cache=options.cache,
+        recipe=recipe_of(options, fed, classes, bf16=choice.precision == "bf16"), sampling=sampling_of(options, fed, classes),
+        choice=choice, batch_size=options.batch_size, cached_views=options.cached_views,
+        augmentation=options.augmentation, patience=options.patience, monitor=options.monitor,
+        find_learning_rate=options.find_learning_rate, seed=options.seed, threads=threads, cache=options.cache,
         data_key=fingerprint(
             prepared.catalog.name, sorted(classes.items()), options.shuffle_labels, options.seed, prepared.scheme,
             sorted(fed.copies.items()),
@@ -154,6 +145,8 @@ def _fit(
 ) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
     """Run Ray Train; the best epoch's weights and every epoch's figures."""
     words, fed = prepared.words, prepared.fed
+    sign = direction(settings.monitor)
+    order = "max" if sign > 0 else "min"
     rows = {
         side: feeding.labelled(store, prepared.catalog, prepared.scheme, side, list(words.classes))
         for side in ("train", "validation")
@@ -178,7 +171,9 @@ def _fit(
             storage_path=store.path("runs"),
             storage_filesystem=store.arrow_filesystem(),
             failure_config=FailureConfig(max_failures=2, controller_failure_limit=2),
-            checkpoint_config=CheckpointConfig(num_to_keep=2, checkpoint_score_attribute="score"),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=2, checkpoint_score_attribute=settings.monitor, checkpoint_score_order=order
+            ),
             callbacks=[EpochLogger(run)],
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
@@ -196,15 +191,19 @@ def _fit(
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, at_termination)  # Ray Train leaves another handler behind
     kept = sorted(
-        ((metrics["score"], metrics["epoch"], place) for place, metrics in result.best_checkpoints), key=lambda k: k[:2]
+        ((sign * metrics[settings.monitor], metrics["epoch"], place) for place, metrics in result.best_checkpoints),
+        key=lambda k: k[:2],
     )
-    history = json.loads(_read(result.checkpoint, worker.PROGRESS))["history"]  # of the latest, which may not be among the best
-    log.info("best epoch %d of %d, validation score %.4f", kept[-1][1], len(history), kept[-1][0])
-    return safetensors.torch.load(_read(kept[-1][2], worker.WEIGHTS)), pd.DataFrame(history)
+    progress = json.loads(_read(result.checkpoint, checkpoint.PROGRESS))  # of the latest, which may not be among the best
+    history = progress["history"]
+    log.info("best epoch %d of %d, %s %.4f", kept[-1][1], len(history), settings.monitor, sign * kept[-1][0])
+    if curve := progress["rate_curve"]:
+        run.file("learning_rate,loss\n" + "".join(f"{rate:.6g},{loss:.6g}\n" for rate, loss in curve), "tables/rate_curve.csv")
+    return safetensors.torch.load(_read(kept[-1][2], checkpoint.WEIGHTS)), pd.DataFrame(history)
 
 
-def _read(checkpoint: ray.train.Checkpoint, name: str) -> bytes:
-    with checkpoint.filesystem.open_input_stream(f"{checkpoint.path}/{name}") as stream:
+def _read(kept: ray.train.Checkpoint, name: str) -> bytes:
+    with kept.filesystem.open_input_stream(f"{kept.path}/{name}") as stream:
         return bytes(stream.read())
 
 
@@ -229,7 +228,7 @@ def _finish(
         for one in targets_.values()
         for key, value in one.metrics(split).items()
     }
-    best = history.iloc[int(history["score"].to_numpy().argmax())]
+    best = history.iloc[int((direction(options.monitor) * history[options.monitor].to_numpy()).argmax())]
     provenance = {
         "run_id": run.run_id, "run_name": name, "catalog_snapshot": catalog.name, "best_epoch": int(best["epoch"]),
         "engine": choice.name, "precision": choice.precision, "schedule": options.schedule,

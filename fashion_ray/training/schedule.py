@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 ALL = -1
@@ -49,8 +50,8 @@ def settle(stages: list[Stage], blocks: int) -> list[Stage]:
 def learning_rate_factor(step: int, steps: int, *, warmup: float = 0.1, floor: float = 0.01) -> float:
     """Linear warm-up over the first share of a stage's steps, then a cosine down to `floor` (Loshchilov and Hutter 2017)."""
     done = (step + 0.5) / max(1, steps)
-    if done < warmup:
-        return done / warmup
+    if done < warmup or warmup >= 1:
+        return min(1.0, done / warmup)
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warmup) / (1 - warmup))))
 
 
@@ -64,3 +65,14 @@ def should_stop(scores: list[float], patience: int) -> bool:
     if not patience or len(scores) <= patience:
         return False
     return max(scores[:-patience]) >= max(scores[-patience:])
+
+
+def direction(metric: str) -> int:
+    """1 if more of a metric is better, -1 if less is, which is so of losses."""
+    return -1 if metric.endswith("_loss") else 1
+
+
+def monitors(targets: Sequence[str]) -> list[str]:
+    """The figures of an epoch that may decide when a stage ends and which epoch is the best."""
+    accuracies = [f"{side}_accuracy/{target}" for side in ("validation", "train") for target in targets]
+    return ["score", "validation_loss", "train_loss", *accuracies]

@@ -6,8 +6,10 @@ run that died goes on with the epoch after its last one.
 
 from __future__ import annotations
 
-import json
+import copy
 import logging
+import math
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,29 +17,46 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray.train
 import ray.train.torch
 import safetensors.torch
 import torch
 from torch import nn
 
+from fashion_ray.errors import UserError
 from fashion_ray.logs import show_progress
 from fashion_ray.models.bundle import Card, digest, empty_network
 from fashion_ray.models.engines import EngineChoice, make
-from fashion_ray.models.network import LowerNetwork, count_parameters, state_of
+from fashion_ray.models.network import LowerNetwork, Network, count_parameters, state_of
 from fashion_ray.snapshots import fingerprint
 from fashion_ray.storage import Store
-from fashion_ray.training import activations, feeding
-from fashion_ray.training.augment import flip_and_shift, views_of
-from fashion_ray.training.loop import Batch, Recipe, StageLoop, make_optimizer
-from fashion_ray.training.schedule import Stage, should_stop
+from fashion_ray.training import activations, checkpoint, feeding
+from fashion_ray.training.augment import Augmentation, augmented, views_of
+from fashion_ray.training.averaging import Averages
+from fashion_ray.training.checkpoint import Progress
+from fashion_ray.training.imbalance import Sampling, resampled
+from fashion_ray.training.loop import StageLoop
+from fashion_ray.training.losses import Batch
+from fashion_ray.training.mixing import mixed
+from fashion_ray.training.optimizers import make_optimizer
+from fashion_ray.training.rates import ramp, suggested
+from fashion_ray.training.recipe import Recipe
+from fashion_ray.training.schedule import Stage, direction, should_stop
 
 log = logging.getLogger(__name__)
 
-WEIGHTS, OPTIMIZER, PROGRESS = "weights.safetensors", "optimizer.pt", "progress.json"
 ENGINE_BATCH = 64
 HEADS_VIEWS = 2
 """Views of the embeddings that heads alone are trained on: they gain little from more, and each costs a pass."""
+
+WINDOW_ROWS = 4096
+"""Rows that a stream of pictures is drawn from where classes are evened out."""
+
+TEST_STEPS = 100
+"""Of a learning-rate test."""
+
+COMPILERS = ("g++", "clang++", "c++")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +73,15 @@ class Settings:
     choice: EngineChoice
     batch_size: int
     cached_views: int
-    shift: int
+    augmentation: Augmentation
+    sampling: Sampling | None
+    """How rows of an epoch are drawn; none where each is fed once."""
+
     patience: int
+    monitor: str
+    """The figure of an epoch that patience is about."""
+
+    find_learning_rate: bool
     seed: int
     threads: int
     cache: str
@@ -68,21 +94,6 @@ class Settings:
     validation_rows: int
 
 
-@dataclass
-class Progress:
-    """How far a run has come; `stage` and `epoch` (within the stage) are the next to do."""
-
-    stage: int = 0
-    epoch: int = 0
-    history: list[dict[str, Any]] | None = None
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The finished epochs."""
-        if self.history is None:
-            self.history = []
-        return self.history
-
-
 def train_worker(config: dict[str, Any]) -> None:
     """Train through all stages; every epoch ends with a report to Ray Train, with a checkpoint from the first rank."""
     show_progress()
@@ -92,11 +103,25 @@ def train_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(settings.threads)
     worker = Worker(settings)
     worker.restore()
+    if settings.find_learning_rate and not worker.progress.history:
+        worker.try_rates(settings.stages[0])
     for number, stage in enumerate(settings.stages):
         if number == worker.progress.stage:
             if not worker.finished(stage):
                 worker.run_stage(stage)
             worker.progress.stage, worker.progress.epoch = number + 1, 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What one worker trains a stage from: cached activations, or pictures where there are none."""
+
+    batch_size: int
+    steps: int
+    """An epoch."""
+
+    train: activations.Activations | None
+    validation: activations.Activations | None
 
 
 class Worker:
@@ -109,74 +134,103 @@ class Worker:
         self.device = ray.train.torch.get_device()
         torch.manual_seed(settings.seed + self.rank)
         self.network = empty_network(settings.card)
-        self.network.load_state_dict(safetensors.torch.load(settings.store.read_bytes(settings.start, WEIGHTS)))
+        self.network.load_state_dict(safetensors.torch.load(settings.store.read_bytes(settings.start, checkpoint.WEIGHTS)))
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.network, settings.recipe)
+        decay = settings.recipe.ema_decay
+        self.averages = Averages(self.network, decay) if decay else None
         self.progress = Progress()
 
     def restore(self) -> None:
         """Go back to the last checkpoint, if this run has one."""
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
+        found = ray.train.get_checkpoint()
+        if found is None:
             return
-        with checkpoint.as_directory() as folder:
-            weights = safetensors.torch.load_file(Path(folder) / WEIGHTS)
-            self.network.load_state_dict({key: value.to(self.device) for key, value in weights.items()})
-            state = torch.load(Path(folder) / OPTIMIZER, map_location=self.device, weights_only=True)
-            self.optimizer.load_state_dict(state)
-            self.progress = Progress(**json.loads((Path(folder) / PROGRESS).read_text()))
-        self._say("continuing after epoch %d", len(self.progress.rows()))
+        with found.as_directory() as folder:
+            self.progress = checkpoint.restore(
+                Path(folder), self.network, self.optimizer, self.averages, device=self.device, rank=self.rank
+            )
+        self._say("continuing after epoch %d, step %d", len(self.progress.history), self.progress.steps)
 
     def finished(self, stage: Stage) -> bool:
         """Whether the current stage had all of its epochs, or ends early since none was better for a while."""
-        scores = [row["score"] for row in self.progress.rows()[len(self.progress.rows()) - self.progress.epoch :]]
-        early = should_stop(scores, self.settings.patience)
+        monitor, history = self.settings.monitor, self.progress.history
+        values = [direction(monitor) * row[monitor] for row in history[len(history) - self.progress.epoch :]]
+        early = should_stop(values, self.settings.patience)
         if early and self.progress.epoch < stage.epochs:
-            self._say("stage %s ends early: no better score in %d epochs", stage.name, self.settings.patience)
+            self._say("stage %s ends early: no better %s in %d epochs", stage.name, monitor, self.settings.patience)
         return early or self.progress.epoch >= stage.epochs
 
     def run_stage(self, stage: Stage) -> None:
         """Finish the current stage, from the epoch that progress says."""
-        settings = self.settings
-        cached = settings.cached_views > 0 and stage.trainable < len(self.network.trunk.blocks)
-        batch_size = max(2, settings.batch_size // self.world)
-        train, validation = self._cached(stage) if cached else (None, None)
-        rows = len(train) if train is not None else settings.train_rows // self.world
-        loop = StageLoop(
-            self.network,
-            self.optimizer,
-            settings.recipe,
-            stage,
-            cached=cached,
-            steps_per_epoch=max(1, rows // batch_size),
-            classes={target: len(names) for target, names in settings.card.classes.items()},
-            device=self.device,
-            wrap=self._wrap,
-        )
+        inputs = self._inputs(stage)
+        loop = self._loop(stage, inputs, self.network, self.optimizer, self.averages)
         total, learning = count_parameters(self.network)
         opened = self.network.trunk.block_names[len(self.network.trunk.blocks) - stage.trainable :]
         self._say(
             "stage %s: %s of %s parameters learn: heads%s; inputs are %s",
             stage.name, f"{learning:,}", f"{total:,}", "".join(f", {name}" for name in reversed(opened)),
-            "cached activations" if cached else "pictures",
+            "pictures" if inputs.train is None else "cached activations",
         )  # fmt: skip
         while not self.finished(stage):
-            epoch = self.progress.epoch
-            number = len(self.progress.rows())
-            generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number * 1009 + self.rank)
-            batches = (
-                train.shuffled(batch_size, generator=generator) if train is not None else self._pictures(batch_size, number)
-            )
-            metrics = loop.train_epoch(batches, epoch)
-            held_out = validation.in_order(256) if validation is not None else self._held_out()
-            metrics |= loop.evaluate(held_out)
+            metrics = loop.train_epoch(self._batches(inputs, len(self.progress.history)), self.progress.epoch)
+            metrics |= loop.evaluate(inputs.validation.in_order(256) if inputs.validation is not None else self._held_out())
             self._finish_epoch(stage, metrics)
 
+    def try_rates(self, stage: Stage) -> None:
+        """Find the learning rate at which the loss of a stage falls fastest, on a copy of the network that is thrown away."""
+        inputs, network = self._inputs(stage), copy.deepcopy(self.network)
+        random = torch.get_rng_state()
+        loop = self._loop(stage, inputs, network, make_optimizer(network, self.settings.recipe), None)
+        rates = ramp(TEST_STEPS)
+        losses = loop.sweep((batch for epoch in range(TEST_STEPS) for batch in self._batches(inputs, epoch)), rates)
+        torch.set_rng_state(random)
+        self.progress.rate_curve = [pair for pair in zip(rates, losses, strict=False) if math.isfinite(pair[1])]
+        option = "--learning-rate" if stage.trainable else "--heads-learning-rate"
+        found = suggested(rates, losses)
+        self._say(
+            "learning-rate test of stage %s: the loss falls fastest at %s %s",
+            stage.name, option, f"{found:.2g}" if found else "none",
+        )  # fmt: skip
+
+    def _inputs(self, stage: Stage) -> Inputs:
+        settings = self.settings
+        batch_size = max(2, settings.batch_size // self.world)
+        cached = settings.cached_views > 0 and stage.trainable < len(self.network.trunk.blocks)
+        train, validation = self._cached(stage) if cached else (None, None)
+        rows = len(train) if train is not None else settings.train_rows // self.world
+        return Inputs(batch_size=batch_size, steps=max(1, rows // batch_size), train=train, validation=validation)
+
+    def _loop(
+        self, stage: Stage, inputs: Inputs, network: Network, optimizer: torch.optim.Optimizer, averages: Averages | None
+    ) -> StageLoop:
+        if self.settings.recipe.compiler and self.device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
+            raise UserError(f"--compile: found none of {', '.join(COMPILERS)} here; expected a C++ compiler, or no --compile")
+        return StageLoop(
+            network, optimizer, self.settings.recipe, stage, cached=inputs.train is not None, steps_per_epoch=inputs.steps,
+            classes={target: len(names) for target, names in self.settings.card.classes.items()}, device=self.device,
+            wrap=self._wrap, averages=averages,
+        )  # fmt: skip
+
+    def _batches(self, inputs: Inputs, number: int) -> Iterator[Batch]:
+        """This worker's batches of an epoch, counted from 0 over all stages."""
+        seed, recipe = self.settings.seed * 1_000_003 + number * 1009 + self.rank, self.settings.recipe
+        if inputs.train is None:
+            batches = self._pictures(inputs.batch_size, number)
+        else:
+            generator = torch.Generator().manual_seed(seed)
+            batches = inputs.train.shuffled(inputs.batch_size, generator=generator, sampling=self.settings.sampling)
+        if not recipe.mixup and not recipe.cutmix:
+            return batches
+        return mixed(batches, mixup=recipe.mixup, cutmix=recipe.cutmix, random=np.random.default_rng(seed))
+
     def _finish_epoch(self, stage: Stage, metrics: dict[str, float]) -> None:
-        self.progress.epoch += 1
-        history = self.progress.rows()
-        row = {"epoch": len(history) + 1, "stage": stage.name, **metrics}
-        history.append(row)
+        row: dict[str, Any] = {"epoch": len(self.progress.history) + 1, "stage": stage.name, **metrics}
+        if math.isnan(row[monitor := self.settings.monitor]):
+            raise UserError(
+                f"--monitor: {monitor} is NaN, since no row has a label of it; expected labels, or another --monitor"
+            )
+        self.progress.finish_epoch(row)
         self._say(
             "epoch %d (%s): loss %.3f, validation loss %.3f, %s, %.0f images/s",
             row["epoch"], stage.name, row["train_loss"], row["validation_loss"],
@@ -188,10 +242,7 @@ class Worker:
             return
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            safetensors.torch.save_file(state_of(self.network), folder / WEIGHTS)
-            torch.save(self.optimizer.state_dict(), folder / OPTIMIZER)
-            content = {"stage": self.progress.stage, "epoch": self.progress.epoch, "history": history}
-            (folder / PROGRESS).write_text(json.dumps(content))
+            checkpoint.save(folder, self.network, self.optimizer, self.progress, self.averages)
             ray.train.report(row, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
     def _cached(self, stage: Stage) -> tuple[activations.Activations, activations.Activations]:
@@ -205,7 +256,7 @@ class Worker:
         found = []
         most = settings.cached_views if stage.trainable else HEADS_VIEWS
         for split, views in (("train", min(settings.cached_views, stage.epochs, most)), ("validation", 1)):
-            place = folder / fingerprint(*key, split, views, settings.seed, settings.shift)
+            place = folder / fingerprint(*key, split, views, settings.seed, settings.augmentation)
             cached = activations.load(place)
             if cached is None:
                 engine = engine or make(
@@ -219,7 +270,7 @@ class Worker:
                     else feeding.own_rows(rows, rank=self.rank, world=self.world, size=size, batch_size=ENGINE_BATCH)
                 )
                 expected = (settings.train_rows if split == "train" else settings.validation_rows) // self.world
-                augment = partial(views_of, seed=settings.seed, shift=settings.shift)
+                augment = partial(views_of, seed=settings.seed, how=settings.augmentation)
                 cached = activations.fill(place, batches, engine, views=views, augment=augment, expected_rows=expected)
             found.append(cached)
         self.network.to(self.device)
@@ -239,11 +290,15 @@ class Worker:
         seed = self.settings.seed + number
         generator = torch.Generator().manual_seed(seed * 7919 + self.rank)
         rows = ray.train.get_dataset_shard("train")
-        for pixels, labels, _ in feeding.split_rows(rows, batch_size=batch_size, shuffle_seed=seed, drop_last=True):
+        batches = feeding.split_rows(rows, batch_size=batch_size, shuffle_seed=seed, drop_last=True)
+        if self.settings.sampling is not None:
+            window = max(1, WINDOW_ROWS // batch_size)
+            batches = resampled(batches, self.settings.sampling, window=window, generator=generator)
+        for pixels, labels, _ in batches:
             inputs = torch.tensor(pixels)
             if self.device.type == "cuda":
                 inputs = inputs.pin_memory().to(self.device, non_blocking=True)
-            yield Batch(flip_and_shift(inputs, generator=generator, shift=self.settings.shift), torch.tensor(labels))
+            yield Batch(augmented(inputs, self.settings.augmentation, generator=generator), torch.tensor(labels))
 
     def _held_out(self) -> Iterator[Batch]:
         rows = ray.train.get_dataset_shard("validation")

@@ -13,7 +13,11 @@ from torch.nn import functional
 
 from fashion_ray.models.backbones import Trunk, TrunkSpec
 from fashion_ray.models.network import Geometry, Network, build_heads
-from fashion_ray.training.loop import Batch, Recipe, StageLoop, make_optimizer
+from fashion_ray.training.averaging import Averages
+from fashion_ray.training.loop import StageLoop
+from fashion_ray.training.losses import Batch
+from fashion_ray.training.optimizers import make_optimizer
+from fashion_ray.training.recipe import Recipe
 from fashion_ray.training.schedule import Stage
 
 CPU = torch.device("cpu")
@@ -74,9 +78,11 @@ def stage_loop(
     optimizer: torch.optim.Optimizer | None = None,
     cached: bool = False,
     steps: int = 6,
+    averages: Averages | None = None,
 ) -> StageLoop:
     """A stage of a network, alone in the world."""
     return StageLoop(
         network, optimizer or make_optimizer(network, recipe), recipe, stage,
         cached=cached, steps_per_epoch=steps, classes=COUNTS, device=CPU,
+        averages=averages,
     )  # fmt: skip

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fashion_ray.errors import UserError
 from fashion_ray.training.activations import Activations, fill, load
+from fashion_ray.training.imbalance import Sampling
 
 SHAPE = (2, 3)
 ROWS, BATCH = 50, 16
@@ -214,6 +215,21 @@ def test_another_generator_deals_in_another_order() -> None:
     assert dealt(cache, 16, seed=1) == dealt(cache, 16, seed=1)
     one, other = ([row for _, row, _ in dealt(cache, 16, seed=seed)] for seed in (1, 2))
     assert one != other and one != sorted(one)
+
+
+def test_rows_are_drawn_with_replacement_where_classes_are_evened_out() -> None:
+    cache = Activations(views=made().views, labels=(torch.arange(ROWS) >= 45).long().view(ROWS, 1))
+    sampling = Sampling(column=0, weights=(50 / 45 / 2, 50 / 5 / 2))
+    pieces = [
+        piece
+        for seed in range(20)
+        for piece in cache.shuffled(10, generator=torch.Generator().manual_seed(seed), sampling=sampling)
+    ]
+    assert len(pieces) == 20 * 5 and all(piece.inputs.shape == (10, *SHAPE) for piece in pieces)
+    for piece in pieces:
+        assert [int(number % 1000 >= 45) for number in numbers(piece.inputs)] == piece.labels[:, 0].tolist()
+    assert float(torch.cat([piece.labels for piece in pieces]).float().mean()) == pytest.approx(0.5, abs=0.06)
+    assert {number // 1000 for piece in pieces for number in numbers(piece.inputs)} == {0, 1}, "views"
 
 
 def test_what_is_left_out_is_not_always_the_same() -> None:

@@ -37,6 +37,8 @@ PURE_PATTERNS = tuple(
         "training.vocabulary", "training.augment", "training.options", "training.loop", "training.activations",
         "training.topology", "training.evaluation", "training.curves", "training.intervals", "training.reliability",
         "training.slices", "training.mistakes", "training.artifacts", "training.sides", "training.imbalance", "training.review",
+        "training.recipe*", "training.losses", "training.meters", "training.optimizers", "training.rates", "training.averaging",
+        "training.mixing", "training.checkpoint",
         "scoring.plan", "scoring.options", "scoring.night", "scoring.careful", "scoring.rows", "scoring.inference",
         "scoring.single", "scoring.timing", "scoring.changes", "scoring.drift", "scoring.gates",
         "catalog.statistics", "pages.*",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fashion_ray.training.augment import flip_and_shift, views_of
+from fashion_ray.training.augment import Augmentation, flip_and_shift, views_of
 
 HEIGHT, WIDTH = 12, 10
 
@@ -102,7 +102,9 @@ def test_a_shift_larger_than_the_picture_repeats_its_edge() -> None:
 def view(numbers: list[int], *, seed: int = 0) -> np.ndarray:
     """Views of one noisy picture, a row each."""
     picture = np.random.default_rng(0).integers(0, 256, (1, 20, 20, 3), dtype=np.uint8)
-    return views_of(np.repeat(picture, len(numbers), axis=0), np.array(numbers), seed=seed, shift=4)
+    return views_of(
+        np.repeat(picture, len(numbers), axis=0), np.array(numbers), seed=seed, how=Augmentation(flip=True, shift=4)
+    )
 
 
 def test_view_0_is_the_picture_as_it_is_and_others_are_not() -> None:

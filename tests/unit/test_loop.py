@@ -14,7 +14,8 @@ import torch.multiprocessing
 from torch import Tensor, nn
 
 from fashion_ray.models.network import LowerNetwork
-from fashion_ray.training.loop import StageLoop, StageNetwork, make_optimizer
+from fashion_ray.training.loop import StageLoop, StageNetwork
+from fashion_ray.training.optimizers import make_optimizer
 from fashion_ray.training.schedule import Stage
 from tests.unit.networks import ALL, COUNTS, CPU, HEADS, RECIPE, TOP, batches, stage_loop, tiny, toy
 
@@ -202,13 +203,14 @@ STAGES = (Stage(name="top1", trainable=1, epochs=2), Stage(name="all", trainable
 def worked(rank: int, world: int) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
     """Weights and metrics after 20 steps of one worker of so many, float32, without dropout, batch norm frozen."""
     network = tiny(head="linear")
-    optimizer = make_optimizer(network, RECIPE)
+    recipe = replace(RECIPE, accumulate=world)  # a worker's rows in parts, which are only reduced at the end of a step
+    optimizer = make_optimizer(network, recipe)
     pixels, labels = toy(GLOBAL * STEPS)
     order = [row for row in range(len(labels)) if row % world == rank]
     metrics = []
     for stage in STAGES:
         loop = StageLoop(
-            network, optimizer, RECIPE, stage, cached=False, steps_per_epoch=STEPS, classes=COUNTS, device=CPU,
+            network, optimizer, recipe, stage, cached=False, steps_per_epoch=STEPS, classes=COUNTS, device=CPU,
             wrap=nn.parallel.DistributedDataParallel if world > 1 else lambda module: module,
         )  # fmt: skip
         for epoch in range(stage.epochs):

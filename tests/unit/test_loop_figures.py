@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,21 @@ from torch.nn import functional
 
 from fashion_ray.errors import UserError
 from fashion_ray.models.network import Network
-from fashion_ray.training.loop import Meters, loss_of
+from fashion_ray.training.losses import Batch, Loss, masses_of, sums_of, total_of
+from fashion_ray.training.meters import Meters
 from tests.unit.networks import ALL, CLASSES, COUNTS, CPU, HEADS, RECIPE, batches, stage_loop, tiny, toy
+
+
+def loss_of(logits: list[Tensor], labels: Tensor, **named: Any) -> Tensor:
+    """The loss of rows that are not mixed."""
+    batch, loss = Batch(torch.zeros(0), labels), Loss(**named)
+    return total_of(sums_of(logits, batch, loss), masses_of(batch), loss)
+
+
+def count(meters: Meters, loss: Tensor, logits: list[Tensor], labels: Tensor) -> None:
+    """Have meters count a batch whose loss is said to be so."""
+    batch = Batch(torch.zeros(0), labels)
+    meters.update(loss, sums_of(logits, batch, Loss()), masses_of(batch), logits, labels)
 
 
 def test_a_nan_loss_is_a_user_error_that_says_what_to_do() -> None:
@@ -38,9 +52,9 @@ def test_one_batch_of_nan_among_good_ones_is_found() -> None:
 def test_meters_refuse_a_loss_that_is_not_finite(value: float) -> None:
     meters = Meters(COUNTS, CPU)
     logits, labels = [torch.zeros(4, 3), torch.zeros(4, 2)], torch.zeros(4, 2, dtype=torch.long)
-    meters.update(torch.tensor(1.0), logits, labels)
+    count(meters, torch.tensor(1.0), logits, labels)
     meters.compute("train")
-    meters.update(torch.tensor(value), logits, labels)
+    count(meters, torch.tensor(value), logits, labels)
     with pytest.raises(UserError):
         meters.compute("train")
 
@@ -89,7 +103,7 @@ def test_weights_of_classes_multiply_the_losses_of_their_rows() -> None:
                 for row in rows
             ]
             expected += sum(losses) / len(rows)
-        found = loss_of(logits, labels, label_smoothing=smoothing, class_weights=weights)
+        found = loss_of(logits, labels, label_smoothing=smoothing, class_weights=tuple(weights))
         assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -166,6 +180,6 @@ def test_a_target_without_any_label_has_no_say_in_the_score() -> None:
 
 def test_unlabelled_rows_do_not_count_in_accuracy() -> None:
     meters = Meters({"season": 3}, CPU)
-    meters.update(torch.tensor(1.0), [5 * torch.eye(3)], torch.tensor([[0], [-1], [0]]))
-    meters.update(torch.tensor(1.0), [5 * torch.eye(3)[:2]], torch.tensor([[-1], [1]]))
+    count(meters, torch.tensor(1.0), [5 * torch.eye(3)], torch.tensor([[0], [-1], [0]]))
+    count(meters, torch.tensor(1.0), [5 * torch.eye(3)[:2]], torch.tensor([[-1], [1]]))
     assert meters.compute("train")["train_accuracy/season"] == pytest.approx(2 / 3)

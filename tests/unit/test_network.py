@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from fashion_ray.errors import UserError
 from fashion_ray.models import backbones
 from fashion_ray.models.network import (
-    HEADS,
     Geometry,
     LowerNetwork,
     Network,
     build_heads,
     count_parameters,
     freeze_below,
+    head_code,
+    parse_head,
     set_training,
     state_of,
 )
@@ -89,7 +90,7 @@ def test_the_order_of_the_heads_is_that_of_the_classes() -> None:
     assert list(build_heads("linear", 8, reversed_classes, 0.0)) == list(reversed_classes)
 
 
-@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("kind", ["linear", "batchnorm", "mlp:7:gelu", "mlp:50,20:relu"])
 def test_every_kind_of_head_gives_a_logit_a_class(kind: str) -> None:
     heads = build_heads(kind, 8, CLASSES, 0.3)
     for target, head in heads.items():
@@ -109,6 +110,33 @@ def test_dropout_is_as_asked_for() -> None:
 def test_an_unknown_head_is_a_user_error() -> None:
     with pytest.raises(UserError, match="--head: got 'mlp'"):
         build_heads("mlp", 8, CLASSES, 0.3)
+
+
+def test_an_mlp_has_its_widths_its_activation_and_dropout_after_each() -> None:
+    head = build_heads(head_code("mlp", (50, 20), "silu"), 8, CLASSES, 0.4)["season"]
+    kinds = [nn.Linear, nn.SiLU, nn.Dropout, nn.Linear, nn.SiLU, nn.Dropout, nn.Linear]
+    layers = list(head.children())
+    assert [type(layer) for layer in layers] == kinds
+    assert [(layer.in_features, layer.out_features) for layer in layers if isinstance(layer, nn.Linear)] == [
+        (8, 50), (50, 20), (20, 3),
+    ]  # fmt: skip
+    assert {layer.p for layer in layers if isinstance(layer, nn.Dropout)} == {0.4}
+
+
+@pytest.mark.parametrize(
+    ("kind", "widths", "activation", "code"),
+    [("linear", (), "relu", "linear"), ("batchnorm", (), "gelu", "batchnorm"), ("mlp", (50, 20), "tanh", "mlp:50,20:tanh")],
+)
+def test_heads_have_a_code_that_says_all_of_them(kind: str, widths: tuple[int, ...], activation: str, code: str) -> None:
+    assert head_code(kind, widths, activation) == code
+    assert parse_head(code) == (kind, widths, activation if kind == "mlp" else "")
+
+
+@pytest.mark.parametrize("code", ["", "mlp", "mlp:", "mlp::relu", "mlp:0:relu", "mlp:99999:relu", "mlp:5:sine", "mlp:5,:relu",
+                                  "mlp:-5:relu", "mlp:1,1,1,1,1,1,1,1,1:relu", "linear:5:relu"])  # fmt: skip
+def test_a_code_that_says_no_head_is_a_user_error(code: str) -> None:
+    with pytest.raises(UserError, match=r"--head: got .* such as mlp:50,20:relu"):
+        build_heads(code, 8, CLASSES, 0.3)
 
 
 @pytest.mark.parametrize("trainable", [0, 1, 2, 4])

@@ -80,7 +80,7 @@ TRAIN: list[tuple[str, Any]] = [
     ("input_size", "160 x 120"),
     ("decoded_size", "big"),
     ("decoded_size", "8x80"),
-    ("head", "mlp"),
+    ("head", "transformer"),
     ("dropout", -0.1),
     ("dropout", 1.0),
     ("dropout", math.nan),

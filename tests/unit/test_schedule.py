@@ -6,7 +6,17 @@ import itertools
 
 import pytest
 
-from fashion_ray.training.schedule import ALL, Stage, layer_rates, learning_rate_factor, parse, settle, should_stop
+from fashion_ray.training.schedule import (
+    ALL,
+    Stage,
+    direction,
+    layer_rates,
+    learning_rate_factor,
+    monitors,
+    parse,
+    settle,
+    should_stop,
+)
 
 
 @pytest.mark.parametrize(
@@ -120,3 +130,11 @@ def test_should_stop(scores: list[float], patience: int, expected: bool) -> None
 
 def test_a_stage_says_what_it_is() -> None:
     assert parse("top3:2") == [Stage(name="top3", trainable=3, epochs=2)]
+
+
+def test_less_of_a_loss_is_better_and_more_of_everything_else() -> None:
+    names = monitors(["articleType", "season"])
+    assert {name for name in names if direction(name) < 0} == {"validation_loss", "train_loss"}
+    assert {"score", "validation_accuracy/articleType", "train_accuracy/season"} <= set(names)
+    falling = [direction("validation_loss") * loss for loss in (1.0, 0.8, 0.6, 0.61, 0.62)]
+    assert not should_stop(falling[:4], 2) and should_stop(falling, 2)
