@@ -79,7 +79,7 @@ def test_a_picture_that_cannot_be_read_is_a_row_with_an_error(loaded: pyfunc.Pic
 
 
 def test_there_may_be_more_pictures_than_a_batch_or_none(loaded: pyfunc.PictureModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pyfunc, "BATCH", 2)
+    monkeypatch.setattr(pyfunc, "ROWS", 2)
     pictures = [jpeg("a"), b"", jpeg("b"), jpeg("a"), jpeg("b")]
     table = loaded.predict(pd.DataFrame({"image": pictures}))
     assert list(table["error"].isna()) == [True, False, True, True, True]
