@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fashion_ray.catalog.schema import CATEGORY_LEVELS, TARGETS
-from fashion_ray.config import NAME_PATTERN, Problems
+from fashion_ray.config import NAME_PATTERN, JobOptions, Problems
 from fashion_ray.models.backbones import names
 from fashion_ray.models.engines import ENGINES, PRECISIONS
 from fashion_ray.models.taxonomy import levels_among
@@ -18,8 +18,8 @@ from fashion_ray.training.recipe_options import RecipeOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(RecipeOptions):
-    """Fine-tune a pretrained network on the catalog and register the bundle."""
+class SubjectOptions(JobOptions):
+    """What is learned, from which rows, by which trunk."""
 
     preset: str = "quick"
     """Named defaults: quick, or flagship."""
@@ -37,7 +37,7 @@ class TrainOptions(RecipeOptions):
     """Of the hash that deals groups or products out to the sides; stored has none."""
 
     backbone: str = "efficientnet_lite0"
-    """The trunk: efficientnet_lite0, or any torchvision or timm name."""
+    """The trunk: efficientnet_lite0, _lite1, _lite2, or any torchvision or timm name."""
 
     weights: str = "pretrained"
     """The trunk's weights: pretrained, none, or a file or URI of a state dict."""
@@ -58,7 +58,12 @@ class TrainOptions(RecipeOptions):
     """Training rows of rarer classes of the balance target are repeated, augmented anew, up to this count; 0 repeats none."""
 
     balance_target: str = ""
-    """The target whose classes these two counts are about; none is the finest category level, or the first target."""
+    """The target that these two counts and --sampling are about; none is the finest category level, or the first target."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(RecipeOptions, SubjectOptions):
+    """Fine-tune a pretrained network on the catalog and register the bundle."""
 
     workers: int | None = None
     """Data-parallel workers; none takes one a GPU, or one a node without GPUs."""

@@ -131,8 +131,7 @@ class RecipeOptions(JobOptions):
     """Augmentation: standard deviation of noise, in the 256 levels of a pixel."""
 
     sampling: str = "shuffled"
-    """Rows of an epoch: shuffled (each once), or drawn so that classes of the balance target come equally often (balanced), or
-    between the two (sqrt)."""
+    """Rows of an epoch: shuffled (each once), balanced (drawn, classes of the balance target evened out) or sqrt (between)."""
 
     class_weights: str = "none"
     """Of the training loss, a class of each target: none, balanced (one over its rows) or sqrt (one over the root of that)."""
@@ -144,8 +143,7 @@ class RecipeOptions(JobOptions):
     """What decides on patience and on the best epoch: score (mean accuracy), validation_loss, validation_accuracy/TARGET."""
 
     find_learning_rate: bool = False
-    """First try rising rates on a copy of the network, and say which suits the first stage (Smith 2017); the run goes on as it
-    would have."""
+    """First try rising rates on a copy of the network and say which suits the first stage (Smith 2017); no more."""
 
     compile: bool = False
     """Compile the network that learns with torch.compile: slow to start, faster on GPUs."""

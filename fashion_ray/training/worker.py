@@ -172,6 +172,9 @@ class Worker:
             stage.name, f"{learning:,}", f"{total:,}", "".join(f", {name}" for name in reversed(opened)),
             "pictures" if inputs.train is None else "cached activations",
         )  # fmt: skip
+        recipe = self.settings.recipe
+        if recipe.cutmix and not recipe.mixup and inputs.train is not None:
+            self._say("stage %s: no --cutmix, since its inputs are no pictures; pass --cached-views 0, or --mixup", stage.name)
         while not self.finished(stage):
             metrics = loop.train_epoch(self._batches(inputs, len(self.progress.history)), self.progress.epoch)
             metrics |= loop.evaluate(inputs.validation.in_order(256) if inputs.validation is not None else self._held_out())

@@ -130,6 +130,16 @@ def test_sides_and_copies_that_are_chosen_reach_every_worker(
         oversample_to=12,
         class_weights="sqrt",
         schedule="heads:1,all:1",
+        sampling="sqrt",
+        head="mlp",
+        optimizer="rmsprop",
+        accumulate=2,
+        ema_decay=0.9,
+        mixup=0.2,
+        cutmix=0.5,
+        rotation=10.0,
+        monitor="validation_loss",
+        find_learning_rate=True,
     )
     prepared = prepare(chosen, store, catalog)
     fed, targets = prepared.fed, list(prepared.words.classes)
@@ -149,6 +159,11 @@ def test_sides_and_copies_that_are_chosen_reach_every_worker(
     result = training.train(prepared, store, CHOICE, resources, run, "balanced")
     each = fed.rows // 2 // 16 * 16  # a worker's share, in whole batches
     assert list(result.history["train_rows"]) == [2 * each, 2 * each], "from the cache and from pictures alike"
+    assert list(result.history["steps"]) == [each // 16] * 2
+    best = result.history.loc[result.history["validation_loss"].idxmin()]
+    assert result.card.provenance["best_epoch"] == best["epoch"] and result.card.head == "mlp:256:relu"
+    files = run.tracking.client().list_artifacts(run.run_id, "tables")
+    assert "tables/rate_curve.csv" in [file.path for file in files]
     assert result.evaluations["test"]["masterCategory"].rows == prepared.side_rows["test"]
     assert result.card.provenance["split"] == "fold:1/2" and result.card.provenance["train_rows"] == fed.rows
 
