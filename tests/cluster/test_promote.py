@@ -156,7 +156,7 @@ def test_a_contest_that_cannot_be_held_is_the_users_error(home: Store, cache: st
     version = model.card.model_version
     with pytest.raises(UserError, match="are the same model"):
         contest(home, cache, challenger=version, champion=version)
-    with pytest.raises(UserError, match="--target: got season"):
+    with pytest.raises(UserError, match="--target: got 'season'"):
         contest(home, cache, challenger="1", champion="2", target="season")
     card, network = bundle.load(model.files, name="test")
     stranger = bundle.dump(replace(card, temperatures=dict.fromkeys(card.temperatures, 3.0)), network)
