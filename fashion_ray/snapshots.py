@@ -14,8 +14,9 @@ import hashlib
 import re
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +25,12 @@ from fashion_ray.errors import ConflictError, UserError
 from fashion_ray.storage import Store, Written, to_json
 
 MANIFEST = "_manifest.json"
+
+READS = 8
+"""Files of a table that are read at once."""
+
+ABANDONED_AFTER = timedelta(days=1)
+"""A folder that grows is written to more often than that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +75,33 @@ def current(store: Store, table: str) -> Snapshot | None:
 def placed_rows(store: Store, snapshot: Snapshot, columns: Sequence[str]) -> pa.Table:
     """Columns of a whole snapshot, and where each row lies: `part`, the number of its file, and `position` in it."""
     tables = []
-    for number, entry in enumerate(snapshot.manifest["files"]):
-        table = store.read_table(snapshot.folder, entry["name"], columns=list(columns)).select(list(columns))
+    files = [entry["name"] for entry in snapshot.manifest["files"]]
+    for number, table in enumerate(read_files(store, snapshot.folder, files, columns)):
         table = table.append_column("part", pa.array([number] * table.num_rows, type=pa.int32()))
         tables.append(table.append_column("position", pa.array(range(table.num_rows), type=pa.int32())))
     return pa.concat_tables(tables).combine_chunks()
+
+
+def read_files(store: Store, folder: str, files: Sequence[str], columns: Sequence[str]) -> list[pa.Table]:
+    """Columns of some Parquet files of a folder, several at once, since on object storage each is some round trips."""
+    with ThreadPoolExecutor(READS) as pool:
+        read = pool.map(lambda file: store.read_table(folder, file, columns=list(columns)).select(list(columns)), files)
+        return list(read)
+
+
+def sizes(store: Store, folder: str) -> dict[str, int]:
+    """The files that lie in a folder and their sizes in bytes, in one listing; none if there is no such folder."""
+    try:
+        listed = store.filesystem.ls(store.path(folder), detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return {entry["name"].rsplit("/", 1)[-1]: entry["size"] for entry in listed if entry["type"] == "file"}
+
+
+def is_whole(store: Store, snapshot: Snapshot) -> bool:
+    """Whether every file of a snapshot is there, as long as its manifest says."""
+    there = sizes(store, snapshot.folder)
+    return all(there.get(file["name"]) == file["size_bytes"] for file in snapshot.manifest["files"])
 
 
 def staging(table: str, name: str) -> str:
@@ -91,8 +120,8 @@ def publish(store: Store, table: str, name: str, manifest: dict[str, Any], *, ba
     # Its own token tells this commit from a rival's where object storage took it but the answer was lost on its way.
     entry = {"snapshot": folder, "sequence": sequence, "published_at": sealed["published_at"], "commit": uuid.uuid4().hex}
     taken = store.exists(table, "log", f"{sequence:08d}.json")
-    if not taken and not _published_before(store, table, folder, sealed["files"]):
-        store.write_json(sealed, table, folder, MANIFEST)
+    if not taken:
+        _seal(store, table, folder, sealed)
     if taken or not _committed(store, to_json(entry), table, "log", f"{sequence:08d}.json"):
         raise ConflictError(
             f"{table}: another run published snapshot {sequence} while this one was at work, so this one was not "
@@ -104,6 +133,13 @@ def publish(store: Store, table: str, name: str, manifest: dict[str, Any], *, ba
 
 def _committed(store: Store, entry: bytes, *parts: str) -> bool:
     return store.create_bytes(entry, *parts) or store.read_bytes(*parts) == entry
+
+
+def _seal(store: Store, table: str, folder: str, manifest: dict[str, Any]) -> None:
+    """Write a manifest, unless one of the same files is there: a rival with the same work may have published it already."""
+    created = store.create_bytes(to_json(manifest), table, folder, MANIFEST)
+    if not created and not _published_before(store, table, folder, manifest["files"]):
+        store.write_json(manifest, table, folder, MANIFEST)
 
 
 def _published_before(store: Store, table: str, folder: str, files: list[dict[str, Any]]) -> bool:
@@ -198,10 +234,48 @@ def roll_back(store: Store, table: str, name: str | None) -> Snapshot:
     return publish(store, table, earlier[-1].name, manifest, base=base)
 
 
-def retain(store: Store, table: str, keep: int) -> list[str]:
-    """Remove the folders of all but the last `keep` different snapshots, never the current one's; the names removed."""
-    newest_first = list(dict.fromkeys(commit.name for commit in reversed(history(store, table)) if commit.manifest is not None))
-    dropped = newest_first[max(1, keep) :]
+def retain(store: Store, table: str, keep: int, *, at: datetime | None = None) -> list[str]:
+    """Remove the folders of all but the last `keep` different snapshots, never the current one's; the names removed.
+
+    So are folders that are no snapshot (a night that was refused or given up, a removal that broke off) and where nobody has
+    written since ABANDONED_AFTER. `at` is the time now.
+    """
+    kept, dropped = _kept_and_dropped(store, table, max(1, keep))
     for name in dropped:
+        store.remove(table, "snapshots", name, MANIFEST)  # first: without it, nobody goes back to what is only half there
         store.remove(table, "snapshots", name)
+    left = [("snapshots", name) for name in store.names(table, "snapshots") if name not in kept]
+    still = (at or datetime.now(UTC)) - ABANDONED_AFTER
+    for room, name in [*left, *(("staging", name) for name in store.names(table, "staging"))]:
+        written = _last_written(store, table, room, name)
+        if written is not None and written <= still:
+            store.remove(table, room, name)
+            dropped.append(name)
     return dropped
+
+
+def _kept_and_dropped(store: Store, table: str, keep: int) -> tuple[list[str], list[str]]:
+    """The snapshots that are there, newest commit first: the last `keep`, and the others; reads no more than it must."""
+    unseen, found = set(store.names(table, "snapshots")), []
+    for entry in reversed(_log(store, table)):
+        if not unseen:
+            break
+        name = str(store.read_json(table, "log", entry)["snapshot"]).rsplit("/", 1)[-1]
+        if name in unseen and store.exists(table, "snapshots", name, MANIFEST):
+            found.append(name)
+        unseen.discard(name)
+    return found[:keep], found[keep:]
+
+
+def _last_written(store: Store, *parts: str) -> datetime | None:
+    """When the newest file below a folder was written; none if there is none."""
+    found = store.filesystem.find(store.path(*parts), detail=True)
+    return max((_written_at(store, name, facts) for name, facts in found.items()), default=None)
+
+
+def _written_at(store: Store, name: str, facts: dict[str, Any]) -> datetime:
+    """From what the listing says, in the words of each file system; one that says nothing is asked for each file."""
+    stamp = next((facts[key] for key in ("LastModified", "mtime", "last_modified") if facts.get(key) is not None), None)
+    if stamp is None:
+        stamp = store.filesystem.modified(name)
+    return stamp if isinstance(stamp, datetime) else datetime.fromtimestamp(float(stamp), UTC)

@@ -169,17 +169,9 @@ class Store:
 
     def write_table(self, table: pa.Table, *parts: str, compression: str = "zstd", row_group_rows: int = 1024) -> Written:
         """Replace a Parquet file as a whole."""
-        sink = pa.BufferOutputStream()
-        # A dictionary of embeddings or pictures, or their least value, costs six times what writing them does.
-        plain = [
-            field.name for field in table.schema if not pa.types.is_nested(field.type) and not pa.types.is_binary(field.type)
-        ]
-        pq.write_table(
-            table, sink, compression=compression, row_group_size=row_group_rows, use_dictionary=plain, write_statistics=plain
-        )
-        content = sink.getvalue()
+        content = to_parquet(table, compression=compression, row_group_rows=row_group_rows)
         self.write_bytes(content, *parts)
-        return Written(size_bytes=int(content.size), sha256=hashlib.sha256(content).hexdigest())
+        return written(content)
 
     def read_table(self, *parts: str, columns: list[str] | None = None) -> pa.Table:
         """A Parquet file, or a folder of them, as one table."""
@@ -232,6 +224,21 @@ class Store:
         assert parts, "the root itself is never removed"
         with suppress(FileNotFoundError):  # or another process was faster
             self.filesystem.rm(self.path(*parts), recursive=True)
+
+
+def to_parquet(table: pa.Table, *, compression: str, row_group_rows: int) -> pa.Buffer:
+    """The bytes of a Parquet file. Embeddings and pictures have no dictionary and no statistics, which cost six times the rest."""
+    sink = pa.BufferOutputStream()
+    plain = [field.name for field in table.schema if not pa.types.is_nested(field.type) and not pa.types.is_binary(field.type)]
+    pq.write_table(
+        table, sink, compression=compression, row_group_size=row_group_rows, use_dictionary=plain, write_statistics=plain
+    )
+    return sink.getvalue()
+
+
+def written(content: bytes | pa.Buffer) -> Written:
+    """What a file with this content holds."""
+    return Written(size_bytes=len(memoryview(content)), sha256=hashlib.sha256(content).hexdigest())
 
 
 def to_json(content: dict[str, Any]) -> bytes:

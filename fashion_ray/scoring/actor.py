@@ -23,12 +23,13 @@ from fashion_ray.catalog import schema
 from fashion_ray.catalog.pictures import BadPicture, decode_many
 from fashion_ray.errors import ReconciliationError
 from fashion_ray.models.engines import EngineChoice
+from fashion_ray.scoring import staging
 from fashion_ray.scoring.careful import DECODER, decode_carefully, load_decoder
 from fashion_ray.scoring.drift import centroids
 from fashion_ray.scoring.inference import Inference, Output
 from fashion_ray.scoring.night import ACTIONS, BAD, CARRY, REUSE, SCORE
 from fashion_ray.scoring.rows import quarantined, score_rows
-from fashion_ray.storage import Store, to_json
+from fashion_ray.storage import Store
 
 MOST_ATTEMPTS = 5
 """So often may a run begin a file, each time after its process died, before the run is given up."""
@@ -106,10 +107,12 @@ def _placed(values: Sequence[object], rows: np.ndarray, count: int, kind: pa.Dat
 
 
 def begin(places: Places, part: str) -> bool:
-    """Note that a file's pictures are about to be decoded; whether a process has died over them before, so that care is needed.
+    """Note that a file's pictures are about to be decoded; whether they were before, so that a process may have died over them.
 
     Raises RuntimeError if this run has begun the file too often.
     """
+    if places.store.create_bytes(b"", places.folder, "_attempts", part, "first"):
+        return False
     notes = places.store.names(places.folder, "_attempts", part)
     if sum(name.startswith(f"{places.run_id}.") for name in notes) >= MOST_ATTEMPTS:
         raise RuntimeError(
@@ -117,7 +120,7 @@ def begin(places: Places, part: str) -> bool:
             "the processes that scored it, and run again"
         )
     places.store.write_bytes(b"", places.folder, "_attempts", part, f"{places.run_id}.{len(notes)}")
-    return bool(notes)
+    return True
 
 
 class ScoringActor:
@@ -131,9 +134,12 @@ class ScoringActor:
 
     def __call__(self, work: pa.Table) -> pa.Table:
         places, part, began = self._places, work["part"][0].as_py(), time.time()
+        again = "image" in work.column_names and begin(places, part)
+        if again and (done := staging.receipts(places.store, places.folder, [part], base=places.before).get(part)):
+            return pa.table({"receipt": [json.dumps(done)]})  # an equal night has finished it meanwhile
         now = snapshots.now()
         fresh = work.filter(pc.equal(work["action"], SCORE))
-        output = self._scored(fresh, part)
+        output = self._scored(fresh, careful=again)
         started = time.perf_counter()
         bad = quarantined(fresh, output, run_id=places.run_id, seen_at=now)
         rows = pa.concat_tables([self._rows(fresh, output, now), self._reused(work, now), self._carried(work)])
@@ -144,25 +150,25 @@ class ScoringActor:
         rows = rows.take(pc.index_in(pa.array(order, type=pa.string()), rows["product_id"].combine_chunks()))
         if rows["product_id"].to_pylist() != order or len(order) + len(failed) != len(wanted):
             raise ReconciliationError(f"scores: the rows of {part} are not those of the catalog")
-        written = places.store.write_table(rows, places.folder, part, compression="none")
+        rows, entry = staging.put_rows(places.store, places.folder, part, rows)
         seconds = {"read": work["read_s"][0].as_py(), **output.seconds, "answer": answered - started}
         receipt = {
             "part": part,
             "base": places.before,
-            "file": snapshots.file_entry(part, rows.num_rows, written),
+            "file": entry,
             "quarantined": bad,
             "actions": {action: int(pc.sum(pc.equal(work["action"], action)).as_py()) for action in ACTIONS},
             "centroids": {trunk: [one.sum.tolist(), one.count] for trunk, one in centroids(rows).items()},
             "seconds": seconds | {"write": time.perf_counter() - answered},
             "span": {"actor": self._name, "streams": self._inference.streams, "began": began, "ended": time.time()},
         }
-        places.store.write_bytes(to_json(receipt), places.folder, "_receipts", f"{part}.json")
+        staging.put_receipt(places.store, places.folder, receipt)
         return pa.table({"receipt": [json.dumps(receipt)]})
 
-    def _scored(self, fresh: pa.Table, part: str) -> Output:
+    def _scored(self, fresh: pa.Table, *, careful: bool) -> Output:
         """What the network says of pictures, or of pixels if they come decoded."""
         if "image" in fresh.column_names:
-            return self._inference(fresh["image"].to_pylist(), careful=begin(self._places, part))
+            return self._inference(fresh["image"].to_pylist(), careful=careful)
         size = self._inference.card.decoded_size
         bad = {row: BadPicture(*json.loads(why)) for row, why in enumerate(fresh["bad"].to_pylist()) if why is not None}
         pixels = np.zeros((fresh.num_rows, *size, 3), dtype=np.uint8)

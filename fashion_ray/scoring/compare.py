@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from fashion_ray import snapshots
 from fashion_ray.errors import UserError
 from fashion_ray.models import bundle
 from fashion_ray.scoring import changes as changed
@@ -60,17 +61,16 @@ def compare(
 ) -> Comparison:
     """Compare a finished folder of scores, and its manifest to be, with last night's snapshot if there was one."""
     card = model.card
-    files = [entry["name"] for entry in manifest["files"]]
-    after = _table(store, folder, files, card.targets)
+    after = _columns(store, folder, _files(manifest), changed.columns(card.targets))
     before = None
     if base is not None:
-        before = _table(store, base.folder, [entry["name"] for entry in base.manifest["files"]], _targets(base))
+        before = _columns(store, base.folder, _files(base.manifest), changed.columns(_targets(base)))
     targets = list(dict.fromkeys([*card.targets, *(_targets(base) if base else [])]))
     failed = quarantine["product_id"].to_pylist()
     table = changed.changes(before, after, targets=targets, quarantined=failed)
     means = (_centroid(base.manifest if base else {}, card.trunk_version), _centroid(manifest, card.trunk_version))
     drifted = drift(before, after, targets=card.targets, means=means) if before is not None else None
-    labels = store.read_table(catalog.folder, columns=["product_id", *card.targets])
+    labels = _columns(store, catalog.folder, _files(catalog.manifest), ["product_id", *card.targets])
     pairs: Mapping[str, tuple[Accuracy, Accuracy]] = {}
     if before is not None and base is not None:
         pairs = gates.accuracy_pairs(before, after, labels, classes=(_classes_of(store, base, model), card.classes))
@@ -104,10 +104,13 @@ def _centroid(manifest: Mapping[str, Any], trunk_version: str) -> Centroid | Non
     return Centroid(trunk_version=trunk_version, sum=np.array(kept[0]), count=kept[1]) if kept else None
 
 
-def _table(store: Store, folder: str, files: list[str], targets: list[str]) -> pa.Table:
-    """What changed.changes and drift look at; embeddings stay where they are."""
-    names = changed.columns(targets)
-    return pa.concat_tables([store.read_table(folder, file, columns=names).select(names) for file in files]).combine_chunks()
+def _columns(store: Store, folder: str, files: list[str], names: list[str]) -> pa.Table:
+    """Some columns of a table; embeddings and pictures stay where they are."""
+    return pa.concat_tables(snapshots.read_files(store, folder, files, names)).combine_chunks()
+
+
+def _files(manifest: Mapping[str, Any]) -> list[str]:
+    return [entry["name"] for entry in manifest["files"]]
 
 
 def _targets(snapshot: Snapshot) -> list[str]:

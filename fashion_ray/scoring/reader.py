@@ -24,4 +24,7 @@ def open_scores(root: str) -> ds.Dataset:
         raise UserError(
             f"no scores below {store.uri!r}; expected some that jobs/score.py published. Run it with the same --root"
         )
-    return ds.dataset([store.path(file) for file in snapshot.files], filesystem=store.arrow_filesystem(), format="parquet")
+    # The manifest knows the files, and all have one schema: none but the first is asked for anything before it is read.
+    filesystem, kind = store.arrow_filesystem(), ds.ParquetFileFormat()
+    fragments = [kind.make_fragment(store.path(file), filesystem=filesystem) for file in snapshot.files]
+    return ds.FileSystemDataset(fragments, fragments[0].physical_schema, kind, filesystem)

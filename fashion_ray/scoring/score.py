@@ -25,6 +25,7 @@ from fashion_ray.catalog.reading import READER_CPUS
 from fashion_ray.errors import ConflictError, GateRefused, ReconciliationError, UserError
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.scoring import night as nights
+from fashion_ray.scoring import staging
 from fashion_ray.scoring.actor import Decoding, Places, ScoringActor, read_pictures
 from fashion_ray.scoring.careful import DECODER
 from fashion_ray.scoring.compare import Comparison, compare, total_centroids
@@ -34,13 +35,12 @@ from fashion_ray.scoring.night import Night, plan_night
 from fashion_ray.scoring.plan import plan_engines
 from fashion_ray.scoring.publishing import write_report
 from fashion_ray.scoring.rows import score_key
+from fashion_ray.scoring.staging import Receipts
 from fashion_ray.scoring.timing import timing
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 
 log = logging.getLogger(__name__)
-
-Receipts = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,18 +98,27 @@ def score(store: Store, catalog: Snapshot, model: ResolvedModel, how: How) -> Sc
     with store.held("scores", "locks", name) as free:
         if not free:
             raise ConflictError("scores: another process is scoring the same catalog with the same model; wait for it to end")
-        if base is not None and base.name == name and all(store.exists(file) for file in base.files):
-            return ScoreResult(snapshot=base, books=base.manifest["books"], timing={}, already_current=True)
-        return _score(store, catalog, model, how, base, name)
+        intact = base if base is not None and snapshots.is_whole(store, base) else None
+        if intact is not None and intact.name == name:
+            return ScoreResult(snapshot=intact, books=intact.manifest["books"], timing={}, already_current=True)
+        return _score(store, catalog, model, how, name, base=base, intact=intact)
 
 
-def _score(store: Store, catalog: Snapshot, model: ResolvedModel, how: How, base: Snapshot | None, name: str) -> ScoreResult:
-    intact = base if base is not None and all(store.exists(file) for file in base.files) else None
+def _score(
+    store: Store,
+    catalog: Snapshot,
+    model: ResolvedModel,
+    how: How,
+    name: str,
+    *,
+    base: Snapshot | None,
+    intact: Snapshot | None,
+) -> ScoreResult:
     bad_before = _bad_before(store, intact)
     night = _plan(store, catalog, model, how, intact, bad_before)
-    if base is not None and intact and night.quiet and base.manifest["model_version"] == model.card.model_version:
+    if intact is not None and night.quiet and intact.manifest["model_version"] == model.card.model_version:
         log.info("nothing to score: %d products as last night", night.work.num_rows)
-        return ScoreResult(snapshot=base, books=base.manifest["books"], timing={}, already_current=True)
+        return ScoreResult(snapshot=intact, books=intact.manifest["books"], timing={}, already_current=True)
     folder = snapshots.staging("scores", name)
     places = Places(
         store=store,
@@ -120,7 +129,8 @@ def _score(store: Store, catalog: Snapshot, model: ResolvedModel, how: How, base
         run_id=how.run_id,
     )
     started = time.perf_counter()
-    receipts = _receipts(store, folder, places.before)
+    staging.begin(store, folder, how.run_id)
+    receipts = staging.receipts(store, folder, _parts(catalog), base=places.before)
     counts = night.counts
     log.info(
         "%d products in %d files (%d files done before): %d carried over, %d answered again from their embeddings, %d for the "
@@ -150,14 +160,18 @@ def _score(store: Store, catalog: Snapshot, model: ResolvedModel, how: How, base
     publishes = not comparison.refusals or how.publish_anyway
     written = write_report(store, catalog, name, comparison, _facts(manifest), books, published=publishes)
     _judge(comparison, publishes, store, written["page"])
+    snapshot = _publish(store, name, manifest, base=base)
+    return ScoreResult(snapshot=snapshot, books=books, timing=spent, already_current=False, comparison=comparison)
+
+
+def _publish(store: Store, name: str, manifest: dict[str, Any], *, base: Snapshot | None) -> Snapshot:
     try:
-        snapshot = snapshots.publish(store, "scores", name, manifest, base=base)
+        return snapshots.publish(store, "scores", name, manifest, base=base)
     except ConflictError:
         published = snapshots.current(store, "scores")
         if published is None or published.name != name:
             raise
-        snapshot = published  # another run published the same scores first: both end right
-    return ScoreResult(snapshot=snapshot, books=books, timing=spent, already_current=False, comparison=comparison)
+        return published  # another run published the same scores first: both end right
 
 
 def _facts(manifest: dict[str, Any]) -> dict[str, str]:
@@ -287,17 +301,3 @@ def _run(night: Night, pending: list[str], model: ResolvedModel, how: How, place
         rows += receipt["file"]["rows"]
         log.info("%d products, %d of %d files", rows, len(found), len(pending))
     return found
-
-
-def _receipts(store: Store, folder: str, before: str) -> Receipts:
-    """What was finished in a folder on top of the same night before, by file."""
-    names = [name for name in store.names(folder, "_receipts") if name.endswith(".json") and not name.startswith(".")]
-    receipts = (store.read_json(folder, "_receipts", name) for name in names)
-    return {
-        receipt["part"]: receipt for receipt in receipts if receipt["base"] == before and _whole(store, folder, receipt["file"])
-    }
-
-
-def _whole(store: Store, folder: str, file: dict[str, Any]) -> bool:
-    """Whether the file that a receipt speaks of is there, as long as it was."""
-    return bool(store.size_bytes(folder, file["name"]) == file["size_bytes"])

@@ -16,18 +16,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import fsspec
 import pyarrow as pa
 import pytest
+import s3fs
 
 from fashion_ray.catalog.running import on_cluster
 from fashion_ray.catalog.tasks import Task
+from fashion_ray.storage import Store
 
 SECRET = "wJalrXUtnFEMI-not-to-be-seen"
 HOP_BY_HOP = {"connection", "expect", "host", "keep-alive", "transfer-encoding"}
 UNAVAILABLE = b"<Error><Code>%s</Code><Message>injected</Message></Error>"
+
+LOST, CUT, SILENT = -1, -2, -3
+"""Failures that have no status: the work is done and the connection closed without an answer; half of the answer's content
+comes and the connection is closed; nothing is done and no answer ever comes."""
+
+SILENCE_S = 3.0
+"""How long the proxy is silent; clients that were `told` lose their patience sooner."""
+
+READ_TIMEOUT_S = 1.0
 
 
 class Seen(NamedTuple):
@@ -40,6 +51,14 @@ class Seen(NamedTuple):
     if_none_match: str | None
 
 
+class Hurt(NamedTuple):
+    """A failure of the next request with this method whose path contains this."""
+
+    method: str
+    path: str
+    failure: int
+
+
 class S3:
     """The server's address and what went through it."""
 
@@ -48,8 +67,21 @@ class S3:
         self.seen: list[Seen] = []
         self.failures: deque[int] = deque()
         """Statuses that the next requests get instead of an answer."""
+        self.hurts: list[Hurt] = []
+        """Failures that wait for their request, each once."""
+        self._choosing = threading.Lock()
         self.lost_path = ""
         """The answer to the next put of a path that ends so is lost, after the work was done."""
+
+    def failure_of(self, method: str, path: str) -> int:
+        """What is to go wrong with a request: a status, LOST, CUT, SILENT, or 0 for nothing."""
+        with self._choosing:
+            if self.failures:
+                return self.failures.popleft()
+            for number, hurt in enumerate(self.hurts):
+                if hurt.method == method and hurt.path in path:
+                    return self.hurts.pop(number).failure
+        return 0
 
     def bucket(self) -> str:
         """The URI of a new, empty bucket."""
@@ -84,26 +116,42 @@ class Proxy(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Any method."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        status = self.s3.failures.popleft() if self.s3.failures else 0
-        if status:
+        failure = self.s3.failure_of(self.command, self.path)
+        if failure == SILENT:
+            self._note(failure, 0)
+            time.sleep(SILENCE_S)
+            self.close_connection = True
+            return
+        if failure > 0:
+            status = failure
             code = b"SlowDown" if status == 503 else b"ConditionalRequestConflict" if status == 409 else b"InternalError"
             headers, content = [("Content-Type", "application/xml")], UNAVAILABLE % code
         else:
             status, headers, content = self._passed_on(body)
+            if failure == LOST:
+                self._note(failure, 0)
+                self.close_connection = True
+                return
             if self.s3.lost_path and self.command == "PUT" and self.path.endswith(self.s3.lost_path):
                 self.s3.lost_path = ""
                 self.close_connection = True
                 return
         size = 0 if self.command == "HEAD" else len(content)
-        self.s3.seen.append(Seen(self.command, self.path, status, size, self.headers.get("If-None-Match")))
+        self._note(failure or status, size)
         self.send_response_only(status)
         for name, value in headers:
             self.send_header(name, value)
         if self.command != "HEAD":
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        if failure == CUT:
+            self.close_connection = True
+            content = content[: len(content) // 2]
         if self.command != "HEAD":
             self.wfile.write(content)
+
+    def _note(self, status: int, size: int) -> None:
+        self.s3.seen.append(Seen(self.command, self.path, status, size, self.headers.get("If-None-Match")))
 
     do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815
 
@@ -143,8 +191,28 @@ def each(task: Task, tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _told(table: pa.Table, *, task: Task, where: Mapping[str, str]) -> pa.Table:
-    os.environ.update(where)
+    tell(where)
     return task(table)
+
+
+def tell(where: Mapping[str, str]) -> None:
+    """Let a process know the server, and forget an earlier one."""
+    s3fs.S3FileSystem.read_timeout = READ_TIMEOUT_S
+    if any(os.environ.get(name) != value for name, value in where.items()):
+        os.environ.update(where)
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
+class ToldStore(Store):
+    """A root on the server that takes the way to it along to workers."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_told_store, (self.uri, variables()))
+
+
+def _told_store(uri: str, where: Mapping[str, str]) -> ToldStore:
+    tell(where)
+    return ToldStore(uri)
 
 
 @pytest.fixture(scope="module")

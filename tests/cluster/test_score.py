@@ -166,7 +166,7 @@ def scores_of(store: Store) -> pd.DataFrame:
     return open_scores(store.uri).to_table().to_pandas().set_index("product_id").sort_index()
 
 
-def change_catalog(store: Store, *, drop: list[str], repaint: dict[str, bytes]) -> None:
+def change_catalog(store: Store, *, drop: list[str], repaint: dict[str, bytes], name: str = "changed") -> None:
     """Publish the catalog without some products and with other pictures for some."""
     base = snapshots.current(store, "catalog")
     assert base is not None
@@ -181,10 +181,10 @@ def change_catalog(store: Store, *, drop: list[str], repaint: dict[str, bytes]) 
             for each, image, old in zip(ids, images, hashes, strict=True)
         ]
         table = table.set_column(1, "image", pa.array(images, type=pa.binary())).set_column(2, "image_sha256", pa.array(hashes))
-        written = store.write_table(schema.cast(table, schema.CATALOG), "catalog/snapshots/changed", entry["name"])
+        written = store.write_table(schema.cast(table, schema.CATALOG), f"catalog/snapshots/{name}", entry["name"])
         files.append(snapshots.file_entry(entry["name"], table.num_rows, written))
     manifest = {**base.manifest, "files": files, "rows": sum(entry["rows"] for entry in files)}
-    snapshots.publish(store, "catalog", "changed", manifest, base=base)
+    snapshots.publish(store, "catalog", name, manifest, base=base)
 
 
 def test_a_quiet_night_publishes_nothing_and_a_changed_one_scores_what_changed(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +243,70 @@ def test_the_last_snapshots_are_kept_and_the_current_one_always(store: Store) ->
     assert snapshots.retain(store, TABLE, 1) == ["four"] and snapshots.current(store, TABLE).name == "one"  # type: ignore[union-attr]
     with pytest.raises(UserError, match="kept: one"):
         snapshots.roll_back(store, TABLE, "two")
+
+
+def stage(store: Store, name: str, room: str = "snapshots") -> None:
+    """A folder that no commit names."""
+    store.write_bytes(b"x", TABLE, room, name, "part-0.parquet")
+    store.write_bytes(b"{}", TABLE, room, name, "_receipts", "part-0.parquet.json")
+
+
+def test_a_folder_without_a_commit_is_removed_after_a_day_without_a_write(store: Store) -> None:
+    one = publish(store, "one", None)
+    stage(store, "refused")
+    stage(store, "begun", room="staging")
+    later = datetime.now(UTC) + timedelta(days=1, minutes=1)
+    assert snapshots.retain(store, TABLE, 7) == []
+    assert snapshots.retain(store, TABLE, 7, at=later - timedelta(minutes=2)) == []
+    assert sorted(snapshots.retain(store, TABLE, 7, at=later)) == ["begun", "refused"]
+    assert store.names(TABLE, "snapshots") == ["one"] and store.names(TABLE, "staging") == []
+    assert snapshots.current(store, TABLE) == one and snapshots.is_whole(store, one)
+
+
+def test_a_folder_is_as_young_as_its_youngest_file(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    publish(store, "one", None)
+    stage(store, "refused")
+    old = time.time() - 3 * 86_400
+    for path in tmp_path.rglob("refused/**/*"):
+        os.utime(path, (old, old))
+    store.write_bytes(b"", TABLE, "snapshots", "refused", "_begun.json")
+    assert snapshots.retain(store, TABLE, 7) == []
+    os.utime(tmp_path / TABLE / "snapshots" / "refused" / "_begun.json", (old, old))
+    assert snapshots.retain(store, TABLE, 7) == ["refused"]
+
+
+def test_what_a_removal_that_broke_off_has_left_is_removed(store: Store) -> None:
+    two = publish(store, "two", publish(store, "one", None))
+    store.remove(TABLE, "snapshots", "one", "_manifest.json")
+    assert snapshots.retain(store, TABLE, 7) == []
+    assert snapshots.retain(store, TABLE, 7, at=datetime.now(UTC) + timedelta(days=2)) == ["one"]
+    assert store.names(TABLE, "snapshots") == ["two"] and snapshots.current(store, TABLE) == two
+
+
+def test_a_snapshot_is_whole_while_its_files_are_as_long_as_they_were(store: Store) -> None:
+    written = store.write_table(pa.table({"id": [1]}), snapshots.staging(TABLE, "one"), "part-0.parquet")
+    one = snapshots.publish(store, TABLE, "one", {"files": [snapshots.file_entry("part-0.parquet", 1, written)]}, base=None)
+    assert snapshots.is_whole(store, one)
+    content = store.read_bytes(one.files[0])
+    store.write_bytes(content[:-1], one.files[0])
+    assert not snapshots.is_whole(store, one)
+    store.remove(one.files[0])
+    assert not snapshots.is_whole(store, one)
+
+
+def test_a_rival_with_the_same_files_leaves_the_manifest_of_the_winner(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Store.exists
+
+    def the_winner_is_faster(self: Store, *parts: str) -> bool:
+        found = real(self, *parts)
+        if parts[-1] == "00000001.json" and not found:
+            monkeypatch.undo()
+            publish(store, "one", None, run_id="the winner")
+        return found
+
+    monkeypatch.setattr(Store, "exists", the_winner_is_faster)
+    with pytest.raises(ConflictError):
+        publish(store, "one", None, run_id="the rival")
+    current = snapshots.current(store, TABLE)
+    assert current is not None and current.manifest["run_id"] == "the winner"
