@@ -227,7 +227,7 @@ class Store:
 
 
 def to_parquet(table: pa.Table, *, compression: str, row_group_rows: int) -> pa.Buffer:
-    """The bytes of a Parquet file. Embeddings and pictures have no dictionary and no statistics, which cost six times the rest."""
+    """The bytes of a Parquet file; embeddings and pictures have no dictionary and no statistics, six times the work of the rest."""
     sink = pa.BufferOutputStream()
     plain = [field.name for field in table.schema if not pa.types.is_nested(field.type) and not pa.types.is_binary(field.type)]
     pq.write_table(
