@@ -227,7 +227,7 @@ class Store:
 
 
 def to_parquet(table: pa.Table, *, compression: str, row_group_rows: int) -> pa.Buffer:
-    """The bytes of a Parquet file; dictionaries and statistics of embeddings and pictures would be six times the rest's work."""
+    """The bytes of a Parquet file. Dictionaries and statistics of embeddings and pictures would cost six times the rest."""
     sink = pa.BufferOutputStream()
     plain = [field.name for field in table.schema if not pa.types.is_nested(field.type) and not pa.types.is_binary(field.type)]
     pq.write_table(
