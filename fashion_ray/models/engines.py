@@ -156,6 +156,8 @@ class OpenVinoEngine:
         for _ in range(threads):
             self._requests.put(self._compiled.create_infer_request())
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="openvino")
+        # Once by one thread alone: two that make OpenVINO's first call at the same time can lock each other out for ever.
+        self._infer(np.zeros((1, *pixel_shape, 3), dtype=np.uint8))
 
     def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
         if not len(pixels):
