@@ -65,7 +65,7 @@ def reliability_diagram(calibrated: pd.DataFrame, uncalibrated: pd.DataFrame | N
             before = uncalibrated[uncalibrated["rows"] > 0]
             label = f"before temperature scaling: {calibration_error(uncalibrated):.1%}"
             upper.plot(
-                before["confidence"], before["accuracy"], "s-", color=ORANGE, linewidth=1, markersize=4, label=label,
+                before["confidence"], before["accuracy"], "s", color=ORANGE, markersize=4.5, label=label,
                 markerfacecolor="white",
             )  # fmt: skip
         upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")

@@ -62,7 +62,7 @@ def publish(result: TrainResult, store: Store, catalog: Snapshot, run: tracking.
         package(Path(temporary) / "bundle", result.files)
         run.folder(temporary, "")
     store.write_bytes(page.encode(), "reports", name, "training.html")
-    run.metrics(artifacts.metrics_of_slices(evaluations))
+    run.metrics(artifacts.metrics_of_slices({"test": evaluations["test"]}))
     run.tags(
         {"model_version": result.card.model_version, "collapsed": ", ".join(collapsed(result)) or "no", "figures_of": note}
     )

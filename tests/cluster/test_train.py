@@ -16,7 +16,7 @@ from fashion_ray.cluster import Resources
 from fashion_ray.errors import ConflictError, UserError
 from fashion_ray.models import bundle
 from fashion_ray.storage import Store
-from fashion_ray.training import feeding, vocabulary
+from fashion_ray.training import feeding, publish, vocabulary
 from fashion_ray.training import run as training
 from fashion_ray.training.options import TrainOptions
 from fashion_ray.training.preparing import prepare
@@ -75,6 +75,28 @@ def test_every_epoch_is_in_mlflow_under_the_same_names(trained: Trained) -> None
     assert [metric.value for metric in history] == pytest.approx(list(result.history["validation_accuracy/articleType"]))
     final = run.tracking.client().get_run(run.run_id).data.metrics
     assert final["test/articleType/accuracy"] == pytest.approx(result.evaluations["test"]["articleType"].accuracy)
+
+
+def test_what_people_see_of_a_run_has_every_figure_and_says_of_which_split(
+    trained: Trained, store: Store, catalog: snapshots.Snapshot
+) -> None:
+    result, run = trained
+    control = replace(result, card=replace(result.card, provenance={**result.card.provenance, "shuffle_labels": True}))
+    assert "not registered" in publish.publish(control, store, catalog, run, "shared")
+    one = result.evaluations["test"]["articleType"]
+    assert one.leaked_share == 0, "the catalog's own sides tear no group"
+    assert one.slices is not None and set(one.slices["by"]) == {"gender", "season", "year", "training rows of the class"}
+    tracked = run.tracking.client().get_run(run.run_id).data
+    assert tracked.tags["figures_of"].startswith("Split stored. ")
+    assert tracked.metrics["test/articleType/macro_f1_low"] <= tracked.metrics["test/articleType/macro_f1_high"]
+    assert 0 <= tracked.metrics["test/articleType/roc_auc_micro"] <= 1
+    assert any(name.startswith("test/articleType/slice/year/") for name in tracked.metrics)
+    assert all(np.isfinite(value) for value in tracked.metrics.values())
+    kept = {file.path for folder in ("plots", "tables") for file in run.tracking.client().list_artifacts(run.run_id, folder)}
+    assert {"plots/articleType_curves.png", "tables/test_articleType_slices.csv", "tables/figures.json"} <= kept
+    page = store.read_bytes("reports", "shared", "training.html").decode()
+    assert "Split stored. " in page and "no picture" not in page
+    assert "Surest mistakes" in page or one.accuracy == 1
 
 
 def test_a_finished_run_again_repeats_no_epoch_and_ends_with_the_same_model(
