@@ -79,7 +79,10 @@ def finished(store: Store, folder: str) -> list[str]:
 def progress(store: Store, folder: str) -> Progress:
     """The receipts and beginnings in a folder of scores (a local root)."""
     receipts = {part: os.stat(store.path(folder, "_receipts", f"{part}.json")).st_mtime_ns for part in finished(store, folder)}
-    begun = (name.rpartition(".")[0] for name in store.names(folder, "_attempts") if not name.startswith("."))
+    begun = {
+        part: sum(not name.startswith(".") for name in store.names(folder, "_attempts", part))
+        for part in store.names(folder, "_attempts")
+    }
     return Progress(receipts=receipts, begun=Counter(begun))
 
 

@@ -39,10 +39,13 @@ _HEADER = struct.Struct("<QII")
 def decode_carefully(
     contents: list[bytes], height: int, width: int, *, decoder: str = DECODER, patience_s: float = PATIENCE_S
 ) -> tuple[np.ndarray, dict[int, BadPicture]]:
-    """What pictures.decode_many gives, whatever the pictures do to the process that decodes them."""
+    """What pictures.decode_many gives, whatever the pictures do to the process that decodes them.
+
+    A picture is set aside when it has ended two children: the first may have died of something else, for want of memory, say.
+    """
     pixels = np.full((len(contents), height, width, 3), 255, dtype=np.uint8)
     bad: dict[int, BadPicture] = {}
-    row = 0
+    row, suspect = 0, -1
     while row < len(contents):
         with _child(decoder) as child:
             while row < len(contents):
@@ -50,8 +53,10 @@ def decode_carefully(
                     found = _ask(child, contents[row], height, width, patience_s)
                 except (EOFError, BrokenPipeError):
                     child.kill()
-                    bad[row] = BadPicture("decode_failed", f"its decoder died or hung ({_ending(child)})")
-                    row += 1
+                    if row == suspect:
+                        bad[row] = BadPicture("decode_failed", f"its decoder died or hung twice ({_ending(child)})")
+                        row += 1
+                    suspect = row
                     break
                 if isinstance(found, BadPicture):
                     bad[row] = found

@@ -57,6 +57,22 @@ def test_a_slow_start_of_the_process_is_not_laid_on_a_picture(tmp_path: Path, mo
         decode_carefully([b"y"], 4, 4, decoder="no_such_module:decode")
 
 
+def test_a_process_that_dies_of_something_else_condemns_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIED", str(tmp_path / "died"))
+    pixels, bad = decode_carefully([b"a", b"b"], 4, 4, decoder="tests.unit.test_careful:die_once")
+    assert (tmp_path / "died").exists() and not bad and (pixels == 7).all()
+
+
+def die_once(content: bytes, height: int, width: int) -> np.ndarray:
+    """Dies the first time that it is called."""
+    try:
+        Path(os.environ["DIED"]).touch(exist_ok=False)
+    except FileExistsError:
+        return sleep(content, height, width)
+    os.kill(os.getpid(), 9)
+    raise AssertionError("dead")
+
+
 def sleep(content: bytes, height: int, width: int) -> np.ndarray:
     """Hangs over `x`."""
     import time

@@ -120,8 +120,8 @@ def test_progress_is_read_from_the_folder_that_is_not_published_yet(tmp_path: Pa
     known = victims.published(store)
     assert known == {"one"} and victims.growing(store, known) is None
     folder = snapshots.staging("scores", "two")
-    for name in ("part-0.parquet.0", "part-0.parquet.1", "part-1.parquet.0", "part-2.parquet.0"):
-        store.write_bytes(b"", folder, "_attempts", name)
+    for name in ("part-0.parquet/first", "part-0.parquet/r1.1", "part-1.parquet/first", "part-2.parquet/first"):
+        store.write_bytes(b"", folder, f"_attempts/{name}")
     for name in ("part-0.parquet.json", ".part-1.parquet.json.x.tmp"):
         store.write_bytes(b"{}", folder, "_receipts", name)
     assert victims.growing(store, known) == folder
