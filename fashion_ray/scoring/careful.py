@@ -56,7 +56,8 @@ def decode_carefully(
                     if row == suspect:
                         bad[row] = BadPicture("decode_failed", f"its decoder died or hung twice ({_ending(child)})")
                         row += 1
-                    suspect = row
+                    else:
+                        suspect = row
                     break
                 if isinstance(found, BadPicture):
                     bad[row] = found
