@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -53,7 +54,7 @@ class Engine(Protocol):
     """Rows that it computes at once; a call with so many is one computation."""
 
     streams: int
-    """Such calls that it computes side by side; further ones wait."""
+    """Such calls that it computes side by side. One more may be handed in, and begins as soon as a stream is free."""
 
     def __call__(self, pixels: np.ndarray) -> list[np.ndarray]: ...
 
@@ -153,9 +154,9 @@ class OpenVinoEngine:
             },
         )
         self._requests: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(threads):
+        for _ in range(threads + 1):
             self._requests.put(self._compiled.create_infer_request())
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="openvino")
+        self._pool = ThreadPoolExecutor(threads + 1, thread_name_prefix="openvino")
         # Once by one thread alone: two that make OpenVINO's first call at the same time can lock each other out for ever.
         self._infer(np.zeros((1, *pixel_shape, 3), dtype=np.uint8))
 
@@ -193,11 +194,13 @@ class TorchEngine:
         self._device = torch.device(choice.device)
         self._network = network.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._bf16 = choice.precision == "bf16"
+        self._alone = threading.Lock()  # two calls at once would each take all threads
         self.batch = batch or (TORCH_BATCH if choice.device == "cpu" else CUDA_BATCH)
 
     def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
         pieces = []
-        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+        precision = torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
+        with self._alone, torch.inference_mode(), precision:
             for start in range(0, max(1, len(pixels)), self.batch):
                 piece = torch.from_numpy(np.ascontiguousarray(pixels[start : start + self.batch])).to(self._device)
                 found = self._network(piece)

@@ -44,11 +44,26 @@ class Output:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
+class _Meter:
+    """Seconds for which the streams of an engine were at work, summed over streams, whoever waited for them meanwhile."""
+
+    def __init__(self, streams: int) -> None:
+        self._lock, self._streams, self._inside, self._since = threading.Lock(), streams, 0, time.perf_counter()
+
+    def change(self, by: int) -> float:
+        """A call comes (1) or goes (-1); the seconds since the last that did."""
+        with self._lock:
+            now = time.perf_counter()
+            spent = min(self._inside, self._streams) * (now - self._since)
+            self._inside, self._since = self._inside + by, now
+            return spent
+
+
 class Inference:
     """A loaded bundle on an engine; made once a process, since loading and compiling take seconds.
 
-    Pictures go through it in batches of the engine, by one thread more than the engine has streams, so that a batch is being
-    decoded while each stream has one.
+    Pictures go through it in batches of the engine, by two threads more than the engine has streams: while each stream has a
+    batch, one lies ready for the stream that is free next, and one is being decoded.
     """
 
     def __init__(
@@ -66,8 +81,8 @@ class Inference:
                 trunk, pixel_shape=self.card.decoded_size, choice=choice, threads=threads, exported=exported
             )
         self.streams = self._engine.streams
-        self._free = threading.Semaphore(self.streams)
-        self._pool = ThreadPoolExecutor(self.streams + 1, thread_name_prefix="inference")
+        self._meter = _Meter(self.streams)
+        self._pool = ThreadPoolExecutor(self.streams + 2, thread_name_prefix="inference")
 
     def __call__(self, images: list[bytes], *, careful: bool = False) -> Output:
         """Answers for encoded pictures; with care they are decoded in another process, which they may kill.
@@ -101,11 +116,10 @@ class Inference:
         if isinstance(pictures, list):
             pictures, bad = decode_many(pictures, *self.card.decoded_size, decode=load_decoder(self._decoder))
         decoded = time.perf_counter()
-        with self._free:
-            free = time.perf_counter()
-            (embeddings,) = self._engine(pictures)
-            ended = time.perf_counter()
-        seconds = {"decode": decoded - started, "wait": free - decoded, "network": ended - free}
+        busy = self._meter.change(1)
+        (embeddings,) = self._engine(pictures)
+        busy += self._meter.change(-1)
+        seconds = {"decode": decoded - started, "wait": time.perf_counter() - decoded - busy, "network": busy}
         return Output(embeddings=embeddings, logits={}, bad=bad, seconds=seconds)
 
     def answer(self, embeddings: np.ndarray) -> dict[str, np.ndarray]:
