@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import psutil
 
-SAMPLE_S = 0.5
+SAMPLE_S = 1.0
 
 
 class Peak:
@@ -27,7 +27,7 @@ class Peak:
 
 @contextmanager
 def peak() -> Iterator[Peak]:
-    """Samples twice a second while the block runs."""
+    """Samples once a second while the block runs."""
     found, ended = Peak(), threading.Event()
 
     def watch() -> None:
