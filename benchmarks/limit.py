@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,7 +125,7 @@ def scored(options: BenchmarkOptions, model: ResolvedModel, choice: EngineChoice
     """Score the whole catalog in a root of its own: rows, seconds on the clock, seconds in all."""
     store = Store(str(place / "root"))
     catalog = copied(Store(absolute(options.root)), store)
-    gate = Gate(place / "ready", 1)
+    gate = Gate(place / f"ready-{uuid.uuid4().hex}", 1)
     how = scoring.How(choice=choice, cache=options.cache, run_id="benchmark", limits=Limits(), publish_anyway=True)
     started = time.time()
     with gated(gate):

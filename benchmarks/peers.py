@@ -6,6 +6,7 @@ ray_pattern     Ray's documented batch inference of pictures (docs.ray.io, "Work
 torch_loop      what somebody who knows PyTorch writes on one machine: a DataLoader whose processes decode and resize, then
                 channels last, bfloat16 autocast and inference_mode; with one loading process, or one a CPU
 bare_engine     the limit: scoring's engine on pixels in memory
+scoring         jobs/score.py's own code over the whole catalog, as benchmarks/limit.py clocks it
 
 The clock runs from the first read to the last file that is closed. Starting Ray, its actors and loading the network are left
 out: readers wait until the network is ready. The DataLoader's processes start within the clock, in about a tenth of a second.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -37,6 +39,7 @@ from torchvision.transforms.v2 import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.limit import scored
 from benchmarks.material import BenchmarkOptions, Gate, model_of, report, sample
 from fashion_ray import cli, cluster
 from fashion_ray.catalog.pictures import decode_many
@@ -74,6 +77,9 @@ def main(arguments: Sequence[str]) -> None:
                 target = place / f"torch-{turn}-{workers}"
                 rates[f"torch_loop {workers}"].append(torch_loop(source, target, model.files, workers, cpus))
             rates["bare_engine"].append(bare())
+            done, clock_s, _ = scored(options, model, engines.choose("auto", "auto", gpus=0, **engines.of_this_node()), place)
+            rates["scoring"].append(done / clock_s)
+            shutil.rmtree(place / "root")
     tell({name: median(values) for name, values in rates.items()}, len(rows), cpus)
 
 
@@ -82,16 +88,19 @@ def tell(found: dict[str, float], rows: int, cpus: int) -> None:
     pattern, loop = (
         max(value for name, value in found.items() if name.startswith(peer)) for peer in ("ray_pattern", "torch_loop")
     )
-    bare = found["bare_engine"]
+    bare, ours = found["bare_engine"], found["scoring"]
     report(
         "peers",
         {
             "rows": rows, "cpus": cpus, "rows_per_second": {name: round(value, 1) for name, value in found.items()},
             "of_bare_engine": {name: round(value / bare, 4) for name, value in found.items()},
             "torch_loop_of_ray_pattern": round(loop / pattern, 2),
+            "scoring_of": {name: round(ours / value, 2) for name, value in found.items()},
         },
-        f"Ray's pattern {pattern:.0f} rows/s; a PyTorch loop {loop:.0f}, {loop / pattern:.1f} times it; "
-        f"the bare engine {bare:.0f}, {bare / loop:.1f} times the loop; start-up left out",
+        f"scoring {ours:.0f} rows/s, {ours / found['ray_pattern default']:.1f} times Ray's pattern as it is "
+        f"({found['ray_pattern default']:.0f}), {ours / found['ray_pattern tuned']:.1f} times it tuned "
+        f"({found['ray_pattern tuned']:.0f}), {ours / loop:.1f} times a PyTorch loop ({loop:.0f}), {ours / bare:.2f} of the "
+        f"bare engine ({bare:.0f}); start-up left out",
     )  # fmt: skip
 
 

@@ -82,29 +82,6 @@ def test_every_product_is_scored_once_labelled_or_not(own_store: Store, model: R
     assert again.sequence == snapshot.sequence == 1
 
 
-def damage_one_picture(store: Store) -> str:
-    """Publish the catalog with one picture's bytes damaged; the product's id."""
-    catalog = snapshots.current(store, "catalog")
-    assert catalog is not None
-    table = store.read_table(catalog.files[0])
-    images = table["image"].to_pylist()
-    images[3] = images[3][: len(images[3]) // 2]
-    damaged = schema.cast(table.set_column(1, "image", pa.array(images, type=pa.binary())), schema.CATALOG)
-    store.write_table(damaged, catalog.files[0])
-    return str(table["product_id"][3].as_py())
-
-
-def test_a_picture_that_cannot_be_decoded_any_more_is_quarantined_and_the_rest_goes_on(
-    own_store: Store, model: ResolvedModel, cache: str
-) -> None:
-    product_id = damage_one_picture(own_store)
-    snapshot = run(own_store, model, cache)
-    assert snapshot.manifest["books"]["quarantined"] == 1
-    quarantine = own_store.read_table(snapshot.manifest["quarantine"]).to_pylist()
-    assert [(row["product_id"], row["reason"], row["stage"]) for row in quarantine] == [(product_id, "decode_failed", "score")]
-    assert product_id not in own_store.read_table(snapshot.folder, columns=["product_id"])["product_id"].to_pylist()
-
-
 def test_a_run_that_died_is_invisible_and_what_it_finished_is_not_repeated(
     own_store: Store, model: ResolvedModel, cache: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

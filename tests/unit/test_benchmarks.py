@@ -73,10 +73,11 @@ def test_a_peer_that_loses_doubles_or_swaps_a_row_is_refused(tmp_path: Path, fou
 
 def test_the_better_way_of_each_peer_is_what_is_compared(capsys: pytest.CaptureFixture[str]) -> None:
     rates = {"ray_pattern default": 10.0, "ray_pattern tuned": 20.0, "torch_loop 1": 50.0, "torch_loop 2": 40.0}
-    peers.tell({**rates, "bare_engine": 200.0}, rows=100, cpus=2)
+    peers.tell({**rates, "bare_engine": 200.0, "scoring": 180.0}, rows=100, cpus=2)
     figures = json.loads(capsys.readouterr().out.splitlines()[0])
     assert figures["torch_loop_of_ray_pattern"] == 2.5
     assert figures["of_bare_engine"]["ray_pattern default"] == 0.05
+    assert (figures["scoring_of"]["ray_pattern default"], figures["scoring_of"]["bare_engine"]) == (18.0, 0.9)
 
 
 def test_only_whole_batches_count_and_every_setting_is_possible() -> None:
