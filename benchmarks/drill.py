@@ -35,6 +35,9 @@ from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 
 NOBODY, DRIVER, ACTOR, NODE = VICTIMS = ("nobody", "driver", "actor", "node")
+ORPHANS_S = 90.0
+"""Ray's own agents take so long at most to notice that their node is gone."""
+
 CALLS = 2
 """Files that an actor of a node with few processors has in hand at once (scoring.plan)."""
 
@@ -296,7 +299,10 @@ def strike(case: Case, here: Stage, finding: Finding, log: Path) -> int | None:
         process = victims.start(*arguments, variables=variables, log=log)
     status = victims.finish(process, here.household, patience_s=here.patience_s)
     settle(finding, then, victims.progress(here.store, folder))
-    if left := sum(victims.alive(one) for one in orphans):
+    deadline = time.monotonic() + ORPHANS_S
+    while (left := sum(victims.alive(one) for one in orphans)) and time.monotonic() < deadline:
+        time.sleep(1)
+    if left:
         finding.problems.append(f"{left} processes of the killed run are still there")
     return status
 
