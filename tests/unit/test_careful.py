@@ -42,7 +42,7 @@ def test_pictures_that_kill_their_process_are_set_aside_and_the_rest_goes_on() -
 
 
 def test_a_picture_that_hangs_its_process_is_given_up() -> None:
-    pixels, bad = decode_carefully([b"x", b"y"], 4, 4, decoder="tests.unit.test_careful:sleep", patience_s=1)
+    pixels, bad = decode_carefully([b"x", b"y"], 4, 4, decoder="tests.unit.test_careful:sleep", patience_s=2)
     assert list(bad) == [0] and (pixels[1] == 7).all()
 
 
