@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fashion_ray.errors import UserError
 from fashion_ray.models.network import Network, freeze_below, set_training
 from fashion_ray.training.averaging import Averages
+from fashion_ray.training.depthwise import FastDepthwise
 from fashion_ray.training.losses import Batch, masses_of, of_recipe, sums_of, total_of
 from fashion_ray.training.meters import Meters
 from fashion_ray.training.optimizers import set_rates
@@ -173,7 +174,8 @@ class StageLoop:
         return self._model.no_sync() if parallel else contextlib.nullcontext()  # type: ignore[operator]
 
     def _forward(self, model: nn.Module, inputs: Tensor) -> list[Tensor]:
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._recipe.bf16):
+        fast = FastDepthwise() if self._device.type == "cpu" and not self._recipe.compiler else contextlib.nullcontext()
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._recipe.bf16), fast:
             if inputs.dtype == torch.bfloat16 and not self._recipe.bf16:
                 inputs = inputs.float()
             logits: list[Tensor] = model(inputs)

@@ -148,7 +148,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {},
-    "flagship": {"preset": "flagship", "input_size": "224x168", "schedule": "heads:10,top2:8,all:8", "cached_views": 6},
+    "flagship": {"preset": "flagship", "schedule": "heads:2,top5:8", "learning_rate": 1e-3, "layer_decay": 0.8},
 }
 
 
