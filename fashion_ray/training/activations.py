@@ -1,7 +1,8 @@
 """The cache of activations at a frozen boundary. In: pictures and an engine. Out: batches that need no lower layers.
 
-What is frozen is run once a view of each picture instead of once an epoch. The values lie in bfloat16 in files of the
-node-local cache, one a view, memory-mapped where they are read, so they may be larger than memory.
+What is frozen is run once a view of each picture instead of once an epoch. An entry is an Arrow file of the node-local cache,
+memory-mapped where it is read, so it may be larger than memory: record batches of CHUNK_ROWS rows, a column of bfloat16 values
+a view, and the labels. Entries that were not used for longest make room for new ones.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import contextlib
 import errno
 import json
 import logging
+import os
 import shutil
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -27,10 +32,14 @@ from fashion_ray.training.losses import Batch
 
 log = logging.getLogger(__name__)
 
+CHUNK_ROWS = 256
+"""Rows of a record batch."""
+
 PROGRESS_ROWS = 8192
 """Rows between two lines in the log."""
 
 STALE_S = 24 * 3600
+SUFFIX = ".arrow"
 
 Augment = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Pixels (rows, ...) and the number of the view that is wanted of each row, to pixels; view 0 is the picture as it is."""
@@ -38,13 +47,23 @@ Augment = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, kw_only=True)
 class Activations:
-    """Cached values of some rows: one tensor (rows, ...) a view, and the rows' labels (rows, targets)."""
+    """Cached values of some rows, and their labels (rows, targets)."""
 
-    views: list[Tensor]
+    chunks: list[list[np.ndarray]]
+    """Of each chunk of CHUNK_ROWS rows, of each view: bfloat16 values as int16 (rows, values)."""
+
+    shape: tuple[int, ...]
+    """Of a row's values."""
+
     labels: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def views(self) -> int:
+        """How many views of each row there are."""
+        return len(self.chunks[0])
 
     def shuffled(self, batch_size: int, *, generator: torch.Generator, sampling: Sampling | None = None) -> Iterator[Batch]:
         """Full batches in a new order, each row in a view drawn at random; a last short batch is left out.
@@ -57,110 +76,216 @@ class Activations:
             if sampling is None
             else drawn(sampling.of_rows(self.labels), rows, generator)
         )
-        which = torch.randint(0, len(self.views), (rows,), generator=generator)
+        which = torch.randint(0, self.views, (rows,), generator=generator)
         for start in range(0, rows - batch_size + 1, batch_size):
             index = order[start : start + batch_size]
             view = which[start : start + batch_size] if sampling is not None else which[index]
-            inputs = torch.empty((batch_size, *self.views[0].shape[1:]), dtype=self.views[0].dtype)
-            for number, values in enumerate(self.views):
-                chosen = view == number
-                inputs[chosen] = values[index[chosen]]
-            yield Batch(inputs, self.labels[index])
+            yield Batch(self.values(index.tolist(), view.tolist()), self.labels[index])
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """Every row once, in its first view."""
         for start in range(0, len(self), batch_size):
-            yield Batch(self.views[0][start : start + batch_size].clone(), self.labels[start : start + batch_size])
+            rows = range(start, min(len(self), start + batch_size))
+            yield Batch(self.values(rows, [0] * len(rows)), self.labels[start : start + batch_size])
+
+    def values(self, rows: Iterable[int], views: Iterable[int]) -> Tensor:
+        """A copy of these rows, each in its view: bfloat16 (rows, ...)."""
+        found = np.stack([
+            self.chunks[row // CHUNK_ROWS][view][row % CHUNK_ROWS] for row, view in zip(rows, views, strict=True)
+        ])  # fmt: skip
+        return torch.from_numpy(found).view(torch.bfloat16).view(-1, *self.shape)
 
 
-def load(folder: Path) -> Activations | None:
-    """Cached activations, or none if they were never finished."""
+def load(place: Path) -> Activations | None:
+    """The entry of this file, or none if it was never finished."""
     try:
-        facts = json.loads((folder / "facts.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        reader = pa.ipc.open_file(pa.memory_map(str(place)))
+        os.utime(place)  # it is in use
+    except (FileNotFoundError, pa.ArrowInvalid):
         return None
-    shape = (facts["rows"], *facts["shape"])
-    size = int(np.prod(shape))
-    views = [
-        torch.from_file(str(folder / f"view-{number}.bin"), shared=False, size=size, dtype=torch.bfloat16).view(shape)
-        for number in range(facts["views"])
-    ]
-    return Activations(views=views, labels=torch.from_numpy(np.load(folder / "labels.npy")))
+    batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    views = reader.schema.names[1:]
+    labels = np.concatenate([_matrix(batch["labels"]) for batch in batches])
+    return Activations(
+        chunks=[[_matrix(batch[view]) for view in views] for batch in batches],
+        shape=tuple(json.loads(reader.schema.metadata[b"shape"])),
+        labels=torch.from_numpy(labels),
+    )
 
 
 def fill(
-    folder: Path,
+    place: Path,
     batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
     engine: Callable[[np.ndarray], list[np.ndarray]],
     *,
     views: int,
     augment: Augment,
     expected_rows: int,
+    limit: float,
+    streams: int = 1,
 ) -> Activations:
     """Run the engine over (pixels, labels, copy) batches, once a view, and keep the results; replaces what is there as a whole.
 
-    A row that comes in several copies, numbered from 0, gets further views in each of them, not the same ones. Raises UserError
-    if the disk cannot hold them.
+    A row that comes in several copies, numbered from 0, gets further views in each of them, not the same ones. Entries beside
+    it that were not used for longest are removed as far as all would exceed `limit`, in bytes. `streams` calls of the engine
+    run side by side. Raises UserError if the limit or the disk cannot hold them.
     """
-    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
-    temporary.mkdir(parents=True)
-    _sweep(folder.parent)
-    files = [open(temporary / f"view-{number}.bin", "wb") for number in range(views)]  # noqa: SIM115
-    labels: list[np.ndarray] = []
-    shape: tuple[int, ...] = (0,)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(place.parent)
+    temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
+    writer: _Writer | None = None
     rows = 0
     try:
-        for pixels, wanted, copy in batches:
-            for number, file in enumerate(files):
-                values = torch.from_numpy(engine(augment(pixels, copy * views + number))[0])
-                if not rows and number == 0:
-                    shape = tuple(values.shape[1:])
-                    _announce(temporary, expected_rows, views, 2 * int(np.prod(shape)))
-                file.write(values.to(torch.bfloat16).contiguous().view(torch.int16).numpy().tobytes())
-            labels.append(wanted)
-            rows += len(wanted)
-            if rows // PROGRESS_ROWS > (rows - len(wanted)) // PROGRESS_ROWS:
+        for values, labels in _computed(batches, engine, views, augment, streams):
+            if writer is None:
+                shape = tuple(values[0].shape[1:])
+                _make_room(place.parent, expected_rows, views, 2 * int(np.prod(shape)), limit)
+                writer = _Writer(temporary, shape, views, labels.shape[1])
+            writer.add(values, labels)
+            rows += len(labels)
+            if rows // PROGRESS_ROWS > (rows - len(labels)) // PROGRESS_ROWS:
                 log.info("cached %d of about %d rows", rows, expected_rows)
-        for file in files:
-            file.close()
-        if not rows:
+        if writer is None:
             raise UserError(
                 "a worker got no rows of a split; expected at least one each. Lower --workers, or ingest a larger feed"
             )
-        np.save(temporary / "labels.npy", np.concatenate(labels))
-        (temporary / "facts.json").write_text(json.dumps({"rows": rows, "shape": list(shape), "views": views}))
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another run may have been as far in the meantime
-            temporary.rename(folder)
+        writer.finish()
+        temporary.replace(place)
     except BaseException as error:
-        with contextlib.suppress(OSError):  # what is still buffered may not fit either
-            for file in files:
-                file.close()
-        shutil.rmtree(temporary, ignore_errors=True)
+        if writer is not None:
+            writer.close()
+        temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise UserError(
-                f"--cache: the disk of {folder.parent} is full; pass --cache on another, or --cached-views 0"
+                f"--cache: the disk of {place.parent} is full; pass --cache on another, or --cached-views 0"
             ) from error
         raise
-    shutil.rmtree(temporary, ignore_errors=True)
-    loaded = load(folder)
+    loaded = load(place)
     if loaded is None:
-        raise OSError(f"--cache: {folder} could not be put in place")
+        raise OSError(f"--cache: {place} could not be put in place")
     return loaded
 
 
-def _sweep(place: Path) -> None:
+def _computed(
+    batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    engine: Callable[[np.ndarray], list[np.ndarray]],
+    views: int,
+    augment: Augment,
+    streams: int,
+) -> Iterator[tuple[list[Tensor], np.ndarray]]:
+    """The values of each view, and the labels, of each batch in turn; further ones are computed meanwhile."""
+    waiting: deque[tuple[list[Future[list[np.ndarray]]], np.ndarray]] = deque()
+    ahead = -(-(streams + 2) // views)
+
+    def first() -> tuple[list[Tensor], np.ndarray]:
+        futures, labels = waiting.popleft()
+        return [torch.from_numpy(future.result()[0]).to(torch.bfloat16) for future in futures], labels
+
+    with ThreadPoolExecutor(streams + 1, thread_name_prefix="activations") as pool:
+        try:
+            for pixels, labels, copy in batches:
+                waiting.append(
+                    ([pool.submit(engine, augment(pixels, copy * views + number)) for number in range(views)], labels)
+                )
+                if len(waiting) > ahead:
+                    yield first()
+            while waiting:
+                yield first()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Writer:
+    """Batches of any size into an Arrow file of whole chunks."""
+
+    def __init__(self, place: Path, shape: tuple[int, ...], views: int, targets: int) -> None:
+        self._width, self._views, self._targets = int(np.prod(shape)), views, targets
+        self._schema = pa.schema(
+            {
+                "labels": pa.list_(pa.int64(), targets),
+                **{f"view_{number}": pa.list_(pa.int16(), self._width) for number in range(views)},
+            },
+            metadata={"shape": json.dumps(shape), "values": "bfloat16"},
+        )
+        self._sink = pa.OSFile(str(place), "wb")
+        self._file = pa.ipc.new_file(self._sink, self._schema)
+        self._values: list[list[np.ndarray]] = []
+        self._labels: list[np.ndarray] = []
+        self._waiting = 0
+
+    def add(self, values: list[Tensor], labels: np.ndarray) -> None:
+        """Write what is a whole chunk, and keep the rest for the next."""
+        self._values.append([view.contiguous().view(torch.int16).flatten(1).numpy() for view in values])
+        self._labels.append(labels)
+        self._waiting += len(labels)
+        if self._waiting >= CHUNK_ROWS:
+            self._write(self._waiting // CHUNK_ROWS * CHUNK_ROWS)
+
+    def finish(self) -> None:
+        """Write the rest, and what makes the file whole."""
+        if self._waiting:
+            self._write(self._waiting)
+        self._file.close()
+        self._sink.close()
+
+    def close(self) -> None:
+        """Give up."""
+        with contextlib.suppress(OSError):  # what is still buffered may not fit either
+            self._sink.close()
+
+    def _write(self, rows: int) -> None:
+        columns = [np.concatenate(self._labels)]
+        columns += [np.concatenate([values[view] for values in self._values]) for view in range(self._views)]
+        for start in range(0, rows, CHUNK_ROWS):
+            arrays = [
+                pa.FixedSizeListArray.from_arrays(
+                    pa.array(column[start : min(rows, start + CHUNK_ROWS)].ravel()), column.shape[1]
+                )
+                for column in columns
+            ]
+            self._file.write_batch(pa.record_batch(arrays, schema=self._schema))
+        self._labels, self._values = [columns[0][rows:]], [[column[rows:] for column in columns[1:]]]
+        self._waiting -= rows
+
+
+def _matrix(column: pa.FixedSizeListArray) -> np.ndarray:
+    """(rows, values), without a copy."""
+    return np.asarray(column.flatten().to_numpy(zero_copy_only=True)).reshape(-1, column.type.list_size)
+
+
+def _sweep(folder: Path) -> None:
     """Remove what runs that were killed a day ago or earlier left half-filled."""
-    for left in place.glob(".*.*"):
-        if left.is_dir() and time.time() - left.stat().st_mtime > STALE_S:
-            shutil.rmtree(left, ignore_errors=True)
+    for left in folder.glob(".*.*"):
+        if time.time() - left.stat().st_mtime > STALE_S:
+            left.unlink(missing_ok=True)
 
 
-def _announce(folder: Path, rows: int, views: int, row_bytes: int) -> None:
-    needed, free = rows * views * row_bytes, shutil.disk_usage(folder).free
+def _make_room(folder: Path, rows: int, views: int, row_bytes: int, limit: float) -> None:
+    """Say what an entry will need, and remove others, those first that were not used for longest, until it fits."""
+    needed = rows * views * row_bytes
     log.info("caching %d rows x %d views of %.1f KB: %.2f GB", rows, views, row_bytes / 1e3, needed / 1e9)
+    remedy = "fewer --cached-views, or --cached-views 0 to train from pictures"
+    if needed > limit:
+        raise UserError(
+            f"--cache-limit: the activations need {needed / 1e9:.2f} GB and the limit is {limit / 1e9:.2f} GB; "
+            f"expected more. Pass a higher --cache-limit, {remedy}"
+        )
+    entries = sorted(folder.glob(f"*{SUFFIX}"), key=lambda entry: entry.stat().st_mtime)
+    sizes = {entry: entry.stat().st_size for entry in entries}
+    used, free = sum(sizes.values()), shutil.disk_usage(folder).free
+    for entry in entries:
+        if used + needed <= limit and needed <= 0.9 * free:
+            break
+        log.info("removing %s of %.2f GB from the cache, unused for %s", entry.name, sizes[entry] / 1e9, _age(entry))
+        entry.unlink(missing_ok=True)  # a reader that has it mapped keeps it
+        used, free = used - sizes[entry], free + sizes[entry]
     if needed > 0.9 * free:
         raise UserError(
-            f"--cache: the activations need {needed / 1e9:.1f} GB and {folder.parent} has {free / 1e9:.1f} GB free; "
-            "expected more. Pass --cache on another disk, fewer --cached-views, or --cached-views 0 to train from pictures"
+            f"--cache: the activations need {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free; "
+            f"expected more. Pass --cache on another disk, {remedy}"
         )
+
+
+def _age(entry: Path) -> str:
+    minutes = max(0.0, time.time() - entry.stat().st_mtime) / 60
+    return f"{minutes / 60:.0f} hours" if minutes > 90 else f"{minutes:.0f} minutes"

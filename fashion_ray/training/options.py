@@ -71,6 +71,9 @@ class TrainOptions(RecipeOptions, SubjectOptions):
     engine: str = "auto"
     """Engine of frozen layers and of the evaluation: auto, openvino or torch."""
 
+    cache_limit: float = 50.0
+    """GB of activations that are kept in --cache; those that were not used for longest make room."""
+
     precision: str = "auto"
     """Of the engine and of training: auto, bf16 or f32."""
 
@@ -143,6 +146,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "oversample_to": (0, 10**6),
     "split_seed": (0, 2**31),
     "review_precision": (0.5, 1),
+    "cache_limit": (0, 1e6),
     "seed": (0, 2**31),
 }
 

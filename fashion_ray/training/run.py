@@ -47,7 +47,7 @@ from fashion_ray.training.topology import WorkerPlan, plan_workers
 
 log = logging.getLogger(__name__)
 
-IDENTITY = ("root", "cache", "address", "cpus", "preset", "name", "workers")
+IDENTITY = ("root", "cache", "cache_limit", "address", "cpus", "preset", "name", "workers")
 """Options that may differ when a run is continued."""
 
 
@@ -120,7 +120,7 @@ def _settings(prepared: Prepared, store: Store, choice: EngineChoice, threads: i
         choice=choice, batch_size=options.batch_size, cached_views=options.cached_views,
         augmentation=options.augmentation, patience=options.patience, monitor=options.monitor,
         find_learning_rate=options.find_learning_rate, seed=options.seed, threads=threads, cache=options.cache,
-        data_key=fingerprint(
+        cache_limit=options.cache_limit * 1e9, data_key=fingerprint(
             prepared.catalog.name, sorted(classes.items()), options.shuffle_labels, options.seed, prepared.scheme,
             sorted(fed.copies.items()),
         ),

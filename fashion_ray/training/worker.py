@@ -46,7 +46,6 @@ from fashion_ray.training.schedule import Stage, direction, should_stop
 
 log = logging.getLogger(__name__)
 
-ENGINE_BATCH = 64
 HEADS_VIEWS = 2
 """Views of the embeddings that heads alone are trained on: they gain little from more, and each costs a pass."""
 
@@ -85,6 +84,9 @@ class Settings:
     seed: int
     threads: int
     cache: str
+    cache_limit: float
+    """Bytes of activations in it."""
+
     data_key: str
     """Names the rows and labels that are trained on, for the cache."""
 
@@ -259,22 +261,25 @@ class Worker:
         found = []
         most = settings.cached_views if stage.trainable else HEADS_VIEWS
         for split, views in (("train", min(settings.cached_views, stage.epochs, most)), ("validation", 1)):
-            place = folder / fingerprint(*key, split, views, settings.seed, settings.augmentation)
+            place = folder / (fingerprint(*key, split, views, settings.seed, settings.augmentation) + activations.SUFFIX)
             cached = activations.load(place)
             if cached is None:
                 engine = engine or make(
                     lower.cpu() if settings.choice.name == "openvino" else lower,
-                    pixel_shape=size, batch=ENGINE_BATCH, choice=settings.choice, threads=settings.threads,
+                    pixel_shape=size, choice=settings.choice, threads=settings.threads,
                 )  # fmt: skip
                 rows = ray.train.get_dataset_shard(split)
                 batches = (
-                    feeding.split_rows(rows, batch_size=ENGINE_BATCH, shuffle_seed=None, drop_last=False)
+                    feeding.split_rows(rows, batch_size=engine.batch, shuffle_seed=None, drop_last=False)
                     if split == "train"
-                    else feeding.own_rows(rows, rank=self.rank, world=self.world, size=size, batch_size=ENGINE_BATCH)
+                    else feeding.own_rows(rows, rank=self.rank, world=self.world, size=size, batch_size=engine.batch)
                 )
                 expected = (settings.train_rows if split == "train" else settings.validation_rows) // self.world
                 augment = partial(views_of, seed=settings.seed, how=settings.augmentation)
-                cached = activations.fill(place, batches, engine, views=views, augment=augment, expected_rows=expected)
+                cached = activations.fill(
+                    place, batches, engine, views=views, augment=augment, expected_rows=expected,
+                    limit=settings.cache_limit, streams=engine.streams,
+                )  # fmt: skip
             found.append(cached)
         self.network.to(self.device)
         return found[0], found[1]

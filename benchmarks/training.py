@@ -1,0 +1,163 @@
+"""What training does not do twice, and what it never waits for: python benchmarks/training.py --root ROOT
+
+Trains a part of the catalog with jobs/train.py, an epoch each of the heads, the last block, the last three and the whole trunk,
+fed from the cache of frozen activations and fed from pictures; then takes the same epochs in one process, without Ray, over
+tensors that lie in memory. The cache's filling and each stage's first epoch are in no rate; validation neither.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.ingest import PROJECT
+from benchmarks.material import report
+from fashion_ray import cli
+from fashion_ray.catalog.pictures import decode_many
+from fashion_ray.config import JobOptions, absolute
+from fashion_ray.models import engines
+from fashion_ray.models.network import LowerNetwork
+from fashion_ray.scoring.score import catalog_of
+from fashion_ray.storage import Store
+from fashion_ray.training import activations, sides
+from fashion_ray.training.augment import augmented, views_of
+from fashion_ray.training.loop import StageLoop
+from fashion_ray.training.losses import Batch
+from fashion_ray.training.optimizers import make_optimizer
+from fashion_ray.training.options import TrainOptions
+from fashion_ray.training.preparing import Prepared, prepare
+from fashion_ray.training.recipe_options import recipe_of
+
+EPOCHS = {"heads": 3, "top1": 3, "top3": 2, "all": 1}
+"""Of each stage: the first, in which files are read and threads start, does not count where there are more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(JobOptions):
+    """Compare epochs from the cache, from pictures that are streamed, and from memory."""
+
+    max_per_class: int = 300
+    """Training rows of an articleType; 0 takes all, which is slow."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = cli.parse(TrainingOptions, arguments, example="python benchmarks/training.py --root workspace")
+    logging.getLogger().setLevel(logging.WARNING)
+    with tempfile.TemporaryDirectory(dir=Path(options.cache).parent) as temporary:
+        root, cache = Path(temporary) / "root", Path(temporary) / "cache"
+        shutil.copytree(Path(absolute(options.root)) / "catalog", root / "catalog")
+        schedule = ",".join(f"{stage}:{epochs}" for stage, epochs in EPOCHS.items())
+        asked = ["--root", str(root), "--cache", str(cache), "--max-per-class", str(options.max_per_class), "--patience", "0"]
+        cached = trained(root, "cached", [*asked, "--schedule", schedule])
+        pictures = trained(root, "pictures", [*asked, "--schedule", schedule, "--cached-views", "0"])
+        prepared = prepare(
+            TrainOptions(root=str(root), max_per_class=options.max_per_class, schedule=schedule), Store(str(root)),
+            catalog_of(Store(str(root))),
+        )  # fmt: skip
+        memory = remembered(prepared, cache / "benchmark.arrow", options.cpus or os.cpu_count() or 1)
+    faster = {stage: round(cached[stage] / pictures[stage], 2) for stage in ("heads", "top1", "top3")}
+    kept = {"all": round(pictures["all"] / memory["all"], 3), "top1": round(cached["top1"] / memory["top1"], 3)}
+    report(
+        "training",
+        {
+            "rows": prepared.fed.rows, "cached": cached, "pictures": pictures, "memory": memory, "cached_over_pictures": faster,
+            "streamed_over_memory": kept,
+        },
+        f"{prepared.fed.rows} rows; an epoch from the cache is "
+        + ", ".join(f"{ratio} times as fast ({stage})" for stage, ratio in faster.items())
+        + f"; streamed pictures reach {kept['all']} of the speed from memory (all layers), the cache {kept['top1']} (last block)",
+    )  # fmt: skip
+
+
+def trained(root: Path, name: str, asked: list[str]) -> dict[str, float]:
+    """Images a second of each stage of the job, from the last epoch of it."""
+    command = [sys.executable, str(PROJECT / "jobs/train.py"), "--name", name, *asked]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    notes = [json.loads(path.read_text()) for path in (root / "runs" / name).glob("checkpoint_*/progress.json")]
+    history = max((note["history"] for note in notes), key=len)
+    return {row["stage"]: round(row["images_per_second"], 1) for row in history}
+
+
+def remembered(prepared: Prepared, place: Path, threads: int) -> dict[str, float]:
+    """The same from tensors in memory, in this process alone: all layers, and the last block on its activations."""
+    torch.set_num_threads(threads)
+    options, card = prepared.options, prepared.card
+    pixels, labels = rows_of(prepared)
+    choice = engines.choose("auto", "auto", gpus=0, **engines.of_this_node())
+    lower = LowerNetwork(prepared.network, 1)
+    engine = engines.make(lower, pixel_shape=card.decoded_size, choice=choice, threads=threads)
+    pieces = (slice(start, start + engine.batch) for start in range(0, len(pixels), engine.batch))
+    cache = activations.fill(
+        place, ((pixels[piece], labels[piece], np.zeros(len(labels[piece]), dtype=np.int64)) for piece in pieces), engine,
+        views=options.cached_views, augment=partial(views_of, seed=0, how=options.augmentation), expected_rows=len(pixels),
+        limit=float("inf"), streams=engine.streams,
+    )  # fmt: skip
+    views = torch.stack([cache.values(range(len(cache)), [view] * len(cache)) for view in range(cache.views)])
+    targets, size = torch.from_numpy(labels), options.batch_size
+    generator = torch.Generator().manual_seed(0)
+
+    def of_pictures() -> Iterator[Batch]:
+        for index in torch.randperm(len(pixels), generator=generator).split(size):
+            if len(index) == size:
+                inputs = torch.from_numpy(pixels[index.numpy()])
+                yield Batch(augmented(inputs, options.augmentation, generator=generator), targets[index])
+
+    def of_views() -> Iterator[Batch]:
+        for index in torch.randperm(len(pixels), generator=generator).split(size):
+            if len(index) == size:
+                yield Batch(views[torch.randint(0, len(views), (size,), generator=generator), index], targets[index])
+
+    recipe = recipe_of(options, prepared.fed, prepared.words.classes, bf16=choice.precision == "bf16")
+    network = prepared.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    found = {}
+    for stage in prepared.stages:
+        if stage.name not in ("top1", "all"):
+            continue
+        loop = StageLoop(
+            network, make_optimizer(network, recipe), recipe, stage, cached=stage.name == "top1",
+            steps_per_epoch=len(pixels) // size, classes={target: len(names) for target, names in card.classes.items()},
+            device=torch.device("cpu"),
+        )  # fmt: skip
+        rates = [
+            loop.train_epoch(of_views() if stage.name == "top1" else of_pictures(), epoch)["images_per_second"]
+            for epoch in range(stage.epochs)
+        ]
+        found[stage.name] = round(rates[-1], 1)
+    return found
+
+
+def rows_of(prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and labels of the training rows that the job is fed."""
+    options: Any = prepared.options
+    store = Store(options.root)
+    table = store.read_table(prepared.catalog.folder, columns=["product_id", "group_id", "image", "split", *options.targets])
+    found = sides.assign(prepared.scheme, table)
+    copies = prepared.fed.copies
+    rows = [
+        row
+        for row, (side, product) in enumerate(zip(found, table["product_id"].to_pylist(), strict=True))
+        if side == sides.TRAIN and (not copies or copies.get(product, 1))
+    ]
+    table = table.take(rows)
+    pixels, _ = decode_many(table["image"].to_pylist(), *prepared.card.decoded_size)
+    labels = [prepared.words.encode(target, table[target].to_pylist()) for target in prepared.words.classes]
+    return pixels, np.stack(labels, axis=1).astype(np.int64)
+
+
+if __name__ == "__main__":
+    cli.run(main)
