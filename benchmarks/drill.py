@@ -311,11 +311,11 @@ def slay(victim: str, here: Stage, driver: int, folder: str) -> tuple[int, Progr
     """Kill; how many files were in hand at most, and how far the work was."""
     if victim == NODE:
         assert here.nodes is not None
-        node, actors = here.nodes.pick()
+        node, actors = here.nodes.pick(victims.ACTOR)
         then = victims.progress(here.store, folder)
         here.nodes.kill(node)
         return CALLS * actors, then
-    found = victims.scoring_actors()
+    found = victims.named(victims.ACTOR)
     then = victims.progress(here.store, folder)
     if victim == DRIVER:
         victims.kill(psutil.Process(driver))

@@ -80,7 +80,8 @@ def main(arguments: Sequence[str]) -> None:
         },
         f"{prepared.fed.rows} rows; an epoch from the cache is "
         + ", ".join(f"{ratio} times as fast ({stage})" for stage, ratio in faster.items())
-        + f"; streamed pictures reach {kept['all']} of the speed from memory (all layers), the cache {kept['top1']} (last block)",
+        + f"; streamed pictures reach {kept['all']} of the speed from memory (all layers), "
+        + f"the cache {kept['top1']} (last block)",
     )  # fmt: skip
 
 
@@ -111,19 +112,22 @@ def remembered(prepared: Prepared, place: Path, threads: int) -> dict[str, float
     targets, size = torch.from_numpy(labels), options.batch_size
     generator = torch.Generator().manual_seed(0)
 
+    def orders() -> Sequence[torch.Tensor]:
+        return torch.tensor_split(torch.randperm(len(pixels), generator=generator), range(size, len(pixels), size))
+
     def of_pictures() -> Iterator[Batch]:
-        for index in torch.randperm(len(pixels), generator=generator).split(size):
+        for index in orders():
             if len(index) == size:
                 inputs = torch.from_numpy(pixels[index.numpy()])
                 yield Batch(augmented(inputs, options.augmentation, generator=generator), targets[index])
 
     def of_views() -> Iterator[Batch]:
-        for index in torch.randperm(len(pixels), generator=generator).split(size):
+        for index in orders():
             if len(index) == size:
                 yield Batch(views[torch.randint(0, len(views), (size,), generator=generator), index], targets[index])
 
     recipe = recipe_of(options, prepared.fed, prepared.words.classes, bf16=choice.precision == "bf16")
-    network = prepared.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = prepared.network.to(memory_format=torch.channels_last)
     found = {}
     for stage in prepared.stages:
         if stage.name not in ("top1", "all"):

@@ -1,4 +1,4 @@
-"""Whom the crash drill kills, and how it clears up. In: processes below this one, a folder that grows. Out: kills, counts.
+"""Whom the crash drills kill, and how they clear up. In: processes below this one, a folder that grows. Out: kills, counts.
 
 Every process that is signalled was started below this one; it is known by its id and start time, never by its name alone.
 """
@@ -24,6 +24,9 @@ from fashion_ray.storage import Store
 
 PROJECT = Path(__file__).resolve().parents[1]
 SAMPLE_S = 0.01
+ACTOR, WORKER = "ScoringActor", "RayTrainWorker"
+"""What is in the titles of the processes that score and train."""
+
 NODES = 3
 MARK = "DRILL_HAS_ITS_TOKEN"
 
@@ -142,15 +145,15 @@ def until(process: subprocess.Popen[bytes], store: Store, known: set[str], files
     return None
 
 
-def scoring_actors(below: int | None = None) -> list[psutil.Process]:
-    """The processes of scoring actors below a process (none: this one)."""
+def named(part: str, below: int | None = None) -> list[psutil.Process]:
+    """The processes of Ray below a process (none: this one) that have this in their title."""
     found = []
     for one in psutil.Process(below).children(recursive=True):
         try:
             title = " ".join(one.cmdline())
         except psutil.Error:
             continue
-        if title.startswith("ray::") and "ScoringActor" in title:
+        if title.startswith("ray::") and part in title:
             found.append(one)
     return found
 
@@ -190,11 +193,11 @@ class Nodes:
             self._cluster.add_node(num_cpus=1, include_dashboard=False)
             signal.signal(signal.SIGTERM, at_termination)  # a node puts its own handler there, which aborts the process
 
-    def pick(self) -> tuple[Any, int]:
-        """A node to kill, not the head: the one with the most scoring actors; and how many it has."""
-        actors = {node: len(scoring_actors(_raylet(node))) for node in self._cluster.worker_nodes}
-        node = max(actors, key=lambda one: actors[one])
-        return node, actors[node]
+    def pick(self, part: str) -> tuple[Any, int]:
+        """A node to kill, not the head: the one with the most processes that have this in their title; and how many."""
+        found = {node: len(named(part, _raylet(node))) for node in self._cluster.worker_nodes}
+        node = max(found, key=lambda one: found[one])
+        return node, found[node]
 
     def kill(self, node: Any) -> None:
         """SIGKILL to a node; its workers follow when they miss it."""
