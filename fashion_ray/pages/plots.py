@@ -7,7 +7,7 @@ text is meant to be read (`DPI` is higher, for sharp screens and paper).
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,6 +127,27 @@ def learning_curves(history: pd.DataFrame) -> bytes:
         figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=8.5)
 
     return png(10.0, 4.2 + 0.2 * (len(targets) // 5), paint)
+
+
+def rate_curve(rates: Sequence[float], losses: Sequence[float], found: float | None) -> bytes:
+    """The loss before each step of a learning-rate test over its rate, and the rate at which it fell fastest, if it did."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.plot(rates, losses, color=BLUE, linewidth=1.6)
+        axes.set_xscale("log")
+        least = min(losses)
+        axes.set_ylim(top=2 * losses[0] - least, bottom=least - 0.1 * (losses[0] - least or 1.0))
+        if found is not None:
+            axes.axvline(found, color=ORANGE, linestyle="--", linewidth=1.4)
+            axes.annotate(
+                f" {found:.2g}", (found, 1), xycoords=("data", "axes fraction"), va="top", color=ORANGE, annotation_clip=False
+            )
+        axes.set_title("Learning-rate test" + ("" if found is not None else ": the loss never fell"))
+        axes.set_xlabel("learning rate")
+        axes.set_ylabel("loss of the batch")
+
+    return png(7.0, 3.6, paint)
 
 
 def check_history(history: pd.DataFrame) -> None:

@@ -50,7 +50,8 @@ def publish(result: TrainResult, store: Store, catalog: Snapshot, run: tracking.
         drawings=drawn,
         products=products,
         next_steps=[
-            "`python jobs/score.py` scores the whole catalog with the champion, `--model challenger` with the newest model"
+            "`python jobs/score.py` scores the whole catalog with the champion, `--model challenger` with the newest model",
+            "`python jobs/promote.py` compares the newest model with the champion on the same rows and promotes the better",
         ],
     )
     files["training.html"] = page

@@ -33,6 +33,7 @@ from fashion_ray.models import bundle
 from fashion_ray.models.bundle import Card
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.models.network import state_of
+from fashion_ray.pages import plots
 from fashion_ray.snapshots import Snapshot, fingerprint
 from fashion_ray.storage import Store
 from fashion_ray.training import checkpoint, feeding, worker
@@ -41,6 +42,7 @@ from fashion_ray.training.deployed import predict, training_side
 from fashion_ray.training.evaluation import TargetEvaluation
 from fashion_ray.training.options import TrainOptions
 from fashion_ray.training.preparing import Prepared
+from fashion_ray.training.rates import suggested
 from fashion_ray.training.recipe_options import recipe_of, sampling_of
 from fashion_ray.training.schedule import direction
 from fashion_ray.training.topology import WorkerPlan, plan_workers
@@ -199,6 +201,8 @@ def _fit(
     log.info("best epoch %d of %d, %s %.4f", kept[-1][1], len(history), settings.monitor, sign * kept[-1][0])
     if curve := progress["rate_curve"]:
         run.file("learning_rate,loss\n" + "".join(f"{rate:.6g},{loss:.6g}\n" for rate, loss in curve), "tables/rate_curve.csv")
+        rates, losses = zip(*curve, strict=True)
+        run.file(plots.rate_curve(rates, losses, suggested(rates, losses)), "plots/rate_curve.png")
     return safetensors.torch.load(_read(kept[-1][2], checkpoint.WEIGHTS)), pd.DataFrame(history)
 
 

@@ -184,8 +184,9 @@ def test_sides_and_copies_that_are_chosen_reach_every_worker(
     assert list(result.history["steps"]) == [each // 16] * 2
     best = result.history.loc[result.history["validation_loss"].idxmin()]
     assert result.card.provenance["best_epoch"] == best["epoch"] and result.card.head == "mlp:256:relu"
-    files = run.tracking.client().list_artifacts(run.run_id, "tables")
-    assert "tables/rate_curve.csv" in [file.path for file in files]
+    client = run.tracking.client()
+    assert "tables/rate_curve.csv" in [file.path for file in client.list_artifacts(run.run_id, "tables")]
+    assert "plots/rate_curve.png" in [file.path for file in client.list_artifacts(run.run_id, "plots")]
     assert result.evaluations["test"]["masterCategory"].rows == prepared.side_rows["test"]
     assert result.card.provenance["split"] == "fold:1/2" and result.card.provenance["train_rows"] == fed.rows
 

@@ -70,6 +70,8 @@ def size_of(png: bytes) -> tuple[int, int]:
         pytest.param(lambda: plots.confusion_matrix(evaluation()), id="confusion"),
         pytest.param(lambda: plots.confusion_matrix(evaluation(classes=68, nulls=True), most=20), id="confusion of many"),
         pytest.param(lambda: plots.class_recall_bars(evaluation()), id="recall"),
+        pytest.param(lambda: plots.rate_curve([1e-6, 1e-4, 1e-2, 1], [4.0, 3.8, 1.0, 90.0], 1e-3), id="learning rates"),
+        pytest.param(lambda: plots.rate_curve([1e-6, 1e-4], [4.0, 4.0], None), id="learning rates that teach nothing"),
     ],
 )
 def test_a_plot_is_a_picture_of_sensible_size_and_the_same_twice(draw: Callable[[], bytes]) -> None:
