@@ -9,10 +9,10 @@ DEMO_ROOT ?= $(CURDIR)/workspace
 DRILL ?=
 INSTALLED = $(VENV)/.installed-dev
 
-.PHONY: install demo test check format unit drill lock ui clean help
+.PHONY: install demo test check format unit drill train-drill lock ui clean help
 
 help:
-	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or later is needed, this is " + sys.version'
@@ -44,6 +44,9 @@ unit: $(INSTALLED) ## the tests that need no cluster, in seconds
 
 drill: $(INSTALLED) ## kill nightly scoring in every way and check what is left of it; DRILL="--root ROOT --only driver"
 	$(BIN)/python benchmarks/drill.py $(DRILL)
+
+train-drill: $(INSTALLED) ## kill a training run in every way and check that it ends as if nothing had been
+	$(BIN)/python benchmarks/train_drill.py $(DRILL)
 
 ui: $(INSTALLED) ## the MLflow UI over the workspace's runs, on localhost
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(DEMO_ROOT)/mlflow/mlflow.db

@@ -1,7 +1,7 @@
 """What a crash costs a training run: SIGKILL to a worker, to the driver, to a node of three, in the middle of an epoch.
 
 Trains on the demo catalog. Out: a line a case, and status 1 unless the run ends well in the same MLflow run, with every epoch
-once and as many optimizer steps in each as an undisturbed run takes.
+once and as many optimizer steps in each as an undisturbed run takes (an elastic run may take others with fewer workers).
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ from fashion_ray.config import Problems
 from fashion_ray.errors import UserError
 from fashion_ray.storage import Store
 
-NOBODY, WORKER, DRIVER, NODE = "nobody", "worker", "driver", "node"
+NOBODY, WORKER, DRIVER, NODE, ELASTIC = "nobody", "worker", "driver", "node", "elastic"
+VICTIMS = (WORKER, DRIVER, NODE, ELASTIC)
 EPOCHS = 3
 TRAINING = (
-    "--schedule", f"all:{EPOCHS}", "--patience", "0", "--min-class-count", "15", "--input-size", "64x48", "--workers", "2",
-    "--batch-size", "32",
+    "--schedule", f"all:{EPOCHS}", "--patience", "0", "--min-class-count", "15", "--input-size", "64x48", "--batch-size", "32",
 )  # fmt: skip
+WORKERS = {ELASTIC: ("--workers", "3", "--min-workers", "2")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainDrillOptions:
     """Kill a training run of two workers in every way, and see how it ends."""
 
-    only: tuple[str, ...] = (WORKER, DRIVER, NODE)
-    """Who is killed: worker, driver, node."""
+    only: tuple[str, ...] = VICTIMS
+    """Who is killed: worker, driver, node, or elastic, a node that does not come back in a run that may go on with fewer."""
 
     products: int = 1500
     """How many products the demo catalog has."""
@@ -51,8 +52,7 @@ class TrainDrillOptions:
 
     def __post_init__(self) -> None:
         found = Problems()
-        allowed = {WORKER, DRIVER, NODE}
-        found.check(set(self.only) <= allowed and bool(self.only), "only", self.only, "among worker, driver, node")
+        found.check(set(self.only) <= set(VICTIMS) and bool(self.only), "only", self.only, f"among {', '.join(VICTIMS)}")
         found.check(self.patience_s > 0, "patience_s", self.patience_s, "more than 0")
         found.raise_if_any()
 
@@ -97,11 +97,13 @@ def main(arguments: Sequence[str]) -> int:
                 raise UserError(f"jobs/ingest.py, which draws the demo catalog, failed: {tail(folder / 'ingest.log')}")
             truth: list[int] = []
             for victim in (NOBODY, *options.only):
-                if victim == NODE:
-                    nodes = nodes or Nodes()
+                if victim in (NODE, ELASTIC):
+                    if nodes is not None:
+                        nodes.close()
+                    nodes = Nodes(1 if victim == NODE else 2)
                 finding = play(victim, store, variables, folder, household, nodes, options.patience_s)
                 truth = truth or finding.steps
-                if finding.steps != truth:
+                if victim != ELASTIC and finding.steps != truth:
                     finding.problems.append(f"{finding.steps} steps an epoch, and {truth} without a kill")
                 findings.append(finding)
                 print(line(finding), flush=True)
@@ -136,7 +138,7 @@ def play(
     finding = Finding(victim=victim, cluster=nodes is not None)
     log, name = folder / f"{victim}.log", f"drill-{victim}"
     place = ("--address", nodes.address) if nodes is not None else ()
-    asked = ("train", "--name", name, *TRAINING, *place)
+    asked = ("train", "--name", name, *TRAINING, *WORKERS.get(victim, ("--workers", "2")), *place)
     began = time.monotonic()
     process = victims.start(*asked, variables=variables, log=log)
     if victim != NOBODY:
@@ -180,7 +182,7 @@ def slay(victim: str, driver: int, nodes: Nodes | None) -> bool:
     if victim == DRIVER:
         victims.kill(psutil.Process(driver))
         return True
-    if victim == NODE:
+    if victim in (NODE, ELASTIC):
         assert nodes is not None
         node, workers = nodes.pick(victims.WORKER)
         nodes.kill(node)

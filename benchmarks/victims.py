@@ -175,10 +175,11 @@ def kill(one: psutil.Process) -> None:
 
 
 class Nodes:
-    """A Ray cluster of several nodes on this machine, a processor each."""
+    """A Ray cluster of several nodes on this machine, a processor each or as many as Ray is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpus: int = 1) -> None:
         self._cluster: Any = Cluster()
+        self._cpus = cpus
         self.complete()
 
     @property
@@ -190,7 +191,7 @@ class Nodes:
         """Start nodes, or replace those that are gone; the first is the head, to which drivers connect."""
         at_termination = signal.getsignal(signal.SIGTERM)
         while len(self._cluster.list_all_nodes()) < NODES:
-            self._cluster.add_node(num_cpus=1, include_dashboard=False)
+            self._cluster.add_node(num_cpus=self._cpus, include_dashboard=False)
             signal.signal(signal.SIGTERM, at_termination)  # a node puts its own handler there, which aborts the process
 
     def pick(self, part: str) -> tuple[Any, int]:

@@ -68,6 +68,9 @@ class TrainOptions(RecipeOptions, SubjectOptions):
     workers: int | None = None
     """Data-parallel workers; none takes one a GPU, or one a node without GPUs."""
 
+    min_workers: int | None = None
+    """While nodes are missing a run goes on with so many workers, and with all once they are back; none waits for all."""
+
     engine: str = "auto"
     """Engine of frozen layers and of the evaluation: auto, openvino or torch."""
 
@@ -116,7 +119,9 @@ class TrainOptions(RecipeOptions, SubjectOptions):
         for field, (low, high) in _RANGES.items():
             value = getattr(self, field)
             found.check(low <= value <= high, field, value, f"{low} to {high}")
-        found.check(self.workers is None or self.workers >= 1, "workers", self.workers, "at least 1")
+        for number in ("workers", "min_workers"):
+            value = getattr(self, number)
+            found.check(value is None or value >= 1, number, value, "at least 1")
         found.raise_if_any()
 
     def _check_sides_and_balance(self, found: Problems) -> None:

@@ -49,7 +49,7 @@ from fashion_ray.training.topology import WorkerPlan, plan_workers
 
 log = logging.getLogger(__name__)
 
-IDENTITY = ("root", "cache", "cache_limit", "address", "cpus", "preset", "name", "workers")
+IDENTITY = ("root", "cache", "cache_limit", "address", "cpus", "preset", "name", "workers", "min_workers")
 """Options that may differ when a run is continued."""
 
 
@@ -96,7 +96,7 @@ def train(
     options = prepared.options
     plan = plan_workers(
         options.workers, cpus=has.cpus, gpus=has.gpus if choice.device == "cuda" else 0, nodes=has.nodes,
-        cpus_per_node=has.cpus_per_node,
+        cpus_per_node=has.cpus_per_node, least=options.min_workers,
     )  # fmt: skip
     rows = prepared.fed.rows
     if rows < options.batch_size:
@@ -164,7 +164,7 @@ def _fit(
         worker.train_worker,
         train_loop_config={"settings": settings},
         scaling_config=ScalingConfig(
-            num_workers=plan.workers, use_gpu=plan.gpus_per_worker > 0, resources_per_worker=plan.resources()
+            num_workers=plan.number, use_gpu=plan.gpus_per_worker > 0, resources_per_worker=plan.resources()
         ),
         datasets=datasets,
         dataset_config=DataConfig(datasets_to_split=["train"]),

@@ -104,6 +104,8 @@ TRAIN: list[tuple[str, Any]] = [
     ("patience", -1),
     ("min_class_count", 0),
     ("workers", 0),
+    ("min_workers", 0),
+    ("cache_limit", -1),
     ("workers", -1),
     ("engine", "tensorrt"),
     ("precision", "int8"),

@@ -57,6 +57,20 @@ def test_more_workers_than_the_processors_can_bear_are_a_user_error(asked: int, 
         plan(asked, nodes=nodes, cpus=cpus)
 
 
+def test_with_fewer_workers_it_goes_on_only_if_asked() -> None:
+    assert plan(3, nodes=3, cpus=4).number == 3
+
+    def elastic(least: int) -> WorkerPlan:
+        return plan_workers(3, cpus=12, gpus=0, nodes=3, cpus_per_node=4, least=least)
+
+    assert elastic(2).number == (2, 3)
+    assert elastic(3).number == 3
+    with pytest.raises(UserError, match=r"--min-workers: got 4, expected at most as many as workers, 3"):
+        elastic(4)
+    with pytest.raises(UserError, match=r"--min-workers: got 1.*3 workers of a node would share 2 CPUs"):
+        plan_workers(3, cpus=3, gpus=0, nodes=1, cpus_per_node=2, least=1)
+
+
 def test_what_ray_is_asked_to_reserve() -> None:
     assert plan(None, nodes=1, cpus=16).resources() == {"CPU": 15.0}
     assert plan(None, nodes=2, cpus=32, gpus=4).resources() == {"CPU": 7.0, "GPU": 1}
