@@ -14,11 +14,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -46,13 +46,16 @@ from fashion_ray.training.recipe_options import recipe_of
 EPOCHS = {"heads": 3, "top1": 3, "top3": 2, "all": 1}
 """Of each stage: the first, in which files are read and threads start, does not count where there are more."""
 
+FROZEN = ("heads", "top1", "top3")
+"""Stages that have a frozen part."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(JobOptions):
     """Compare epochs from the cache, from pictures that are streamed, and from memory."""
 
-    max_per_class: int = 300
-    """Training rows of an articleType; 0 takes all, which is slow."""
+    max_per_class: int = 600
+    """Training rows of a subCategory; 0 takes all, which is slow."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -62,36 +65,56 @@ def main(arguments: Sequence[str]) -> None:
         root, cache = Path(temporary) / "root", Path(temporary) / "cache"
         shutil.copytree(Path(absolute(options.root)) / "catalog", root / "catalog")
         schedule = ",".join(f"{stage}:{epochs}" for stage, epochs in EPOCHS.items())
-        asked = ["--root", str(root), "--cache", str(cache), "--max-per-class", str(options.max_per_class), "--patience", "0"]
+        asked = ["--root", str(root), "--cache", str(cache), "--patience", "0", "--max-per-class", str(options.max_per_class)]
+        asked += ["--balance-target", "subCategory"]
         cached = trained(root, "cached", [*asked, "--schedule", schedule])
         pictures = trained(root, "pictures", [*asked, "--schedule", schedule, "--cached-views", "0"])
         prepared = prepare(
-            TrainOptions(root=str(root), max_per_class=options.max_per_class, schedule=schedule), Store(str(root)),
-            catalog_of(Store(str(root))),
+            TrainOptions(
+                root=str(root), max_per_class=options.max_per_class, balance_target="subCategory", schedule=schedule
+            ),
+            Store(str(root)), catalog_of(Store(str(root))),
         )  # fmt: skip
         memory = remembered(prepared, cache / "benchmark.arrow", options.cpus or os.cpu_count() or 1)
-    faster = {stage: round(cached[stage] / pictures[stage], 2) for stage in ("heads", "top1", "top3")}
-    kept = {"all": round(pictures["all"] / memory["all"], 3), "top1": round(cached["top1"] / memory["top1"], 3)}
+    faster = {stage: round(cached[stage].rate / pictures[stage].rate, 2) for stage in FROZEN}
+    kept = {"all": round(pictures["all"].rate / memory["all"], 3), "top1": round(cached["top1"].rate / memory["top1"], 3)}
+    better = {stage: round(100 * (cached[stage].score - pictures[stage].score), 2) for stage in FROZEN}
     report(
         "training",
         {
-            "rows": prepared.fed.rows, "cached": cached, "pictures": pictures, "memory": memory, "cached_over_pictures": faster,
-            "streamed_over_memory": kept,
+            "rows": prepared.fed.rows, "cached": shown(cached), "pictures": shown(pictures), "memory": memory,
+            "cached_over_pictures": faster, "streamed_over_memory": kept, "points_over_pictures": better,
         },
         f"{prepared.fed.rows} rows; an epoch from the cache is "
         + ", ".join(f"{ratio} times as fast ({stage})" for stage, ratio in faster.items())
         + f"; streamed pictures reach {kept['all']} of the speed from memory (all layers), "
-        + f"the cache {kept['top1']} (last block)",
+        + f"the cache {kept['top1']} (last block); validation scores after the stages, cache less pictures, in points: "
+        + ", ".join(f"{points:+.2f} ({stage})" for stage, points in better.items()),
     )  # fmt: skip
 
 
-def trained(root: Path, name: str, asked: list[str]) -> dict[str, float]:
-    """Images a second of each stage of the job, from the last epoch of it."""
+class Ended(NamedTuple):
+    """The last epoch of a stage."""
+
+    rate: float
+    """Images a second."""
+
+    score: float
+    """Mean validation accuracy."""
+
+
+def trained(root: Path, name: str, asked: list[str]) -> dict[str, Ended]:
+    """How each stage of the job ended."""
     command = [sys.executable, str(PROJECT / "jobs/train.py"), "--name", name, *asked]
     subprocess.run(command, check=True, stdout=sys.stderr)
     notes = [json.loads(path.read_text()) for path in (root / "runs" / name).glob("checkpoint_*/progress.json")]
     history = max((note["history"] for note in notes), key=len)
-    return {row["stage"]: round(row["images_per_second"], 1) for row in history}
+    return {row["stage"]: Ended(row["images_per_second"], row["score"]) for row in history}
+
+
+def shown(stages: Mapping[str, Ended]) -> dict[str, dict[str, float]]:
+    """The same, rounded."""
+    return {stage: {"rate": round(one.rate, 1), "score": round(one.score, 4)} for stage, one in stages.items()}
 
 
 def remembered(prepared: Prepared, place: Path, threads: int) -> dict[str, float]:
