@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fashion_ray import tracking
-from fashion_ray.pages.promotion_report import promotion_report
+from fashion_ray.pages.promotion_report import differences, promotion_report
 from fashion_ray.promotion import five_by_two
 from fashion_ray.promotion.options import PromoteOptions
 from fashion_ray.promotion.promote import Outcome, roll_back
@@ -32,16 +32,18 @@ def report(outcome: Outcome, store: Store, run: tracking.TrackedRun) -> str:
     for target, one in outcome.comparisons.items():
         run.metrics({f"promote/{name}": value for name, value in one.figures().items()})
         run.file(one.classes.to_csv(index=False), f"tables/{target}_classes.csv")
+    ordered = [outcome.comparisons[contest.target]]
+    ordered += [one for target, one in outcome.comparisons.items() if target != contest.target]
     page = promotion_report(
         title=f"{contest.challenger.name} against {contest.champion.name}",
         decision=("would be " if contest.options.dry_run else "") + ("promoted" if outcome.promoted else "refused"),
         facts=_facts(outcome, run),
-        comparisons=[outcome.comparisons[contest.target]]
-        + [one for target, one in outcome.comparisons.items() if target != contest.target],
+        comparisons=ordered,
         objections=outcome.objections,
         because=contest.options.because,
         warnings=outcome.warnings,
     )
+    run.file(differences(ordered), "plots/differences.png")
     run.file(page, "promotion.html")
     place = ("reports", f"promote-{run.run_id[:16]}", "promotion.html")
     store.write_bytes(page.encode(), *place)

@@ -200,10 +200,14 @@ def _fit(
     history = progress["history"]
     log.info("best epoch %d of %d, %s %.4f", kept[-1][1], len(history), settings.monitor, sign * kept[-1][0])
     if curve := progress["rate_curve"]:
-        run.file("learning_rate,loss\n" + "".join(f"{rate:.6g},{loss:.6g}\n" for rate, loss in curve), "tables/rate_curve.csv")
-        rates, losses = zip(*curve, strict=True)
-        run.file(plots.rate_curve(rates, losses, suggested(rates, losses)), "plots/rate_curve.png")
+        _keep_rate_curve(curve, run)
     return safetensors.torch.load(_read(kept[-1][2], checkpoint.WEIGHTS)), pd.DataFrame(history)
+
+
+def _keep_rate_curve(curve: list[tuple[float, float]], run: tracking.TrackedRun) -> None:
+    run.file("learning_rate,loss\n" + "".join(f"{rate:.6g},{loss:.6g}\n" for rate, loss in curve), "tables/rate_curve.csv")
+    rates, losses = zip(*curve, strict=True)
+    run.file(plots.rate_curve(rates, losses, suggested(rates, losses)), "plots/rate_curve.png")
 
 
 def _read(kept: ray.train.Checkpoint, name: str) -> bytes:

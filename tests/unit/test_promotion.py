@@ -177,6 +177,7 @@ def test_the_page_tells_the_decision_and_escapes_what_it_is_given() -> None:
     assert "<strong>promoted</strong>, because: “it was asked for”" in page
     assert "worse &lt;b&gt;" in page and "&lt;test&gt;" in page and "beware" in page
     assert "+15.62" in page and "Worse by more than chance: Shirts" in page
+    assert 'alt="Differences of accuracy and macro F1' in page
     with pytest.raises(ValueError, match="no comparison"):
         promotion_report(title="t", decision="refused", facts={}, comparisons=[])
 
