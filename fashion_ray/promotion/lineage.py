@@ -49,7 +49,7 @@ def lineage(store: Store, catalog: Snapshot, card: Card, rows: pa.Table, *, role
         return Lineage(
             role=role, rows=rows.num_rows, trained=0, chosen=0, catalog="unknown", split="unknown", known=False, exact=False
         )
-    scheme = sides.parse(split, seed)
+    scheme = sides.limited(sides.parse(split, seed), facts.get("only", ()))
     columns = list(dict.fromkeys([*KEYS, *scheme.columns]))
     try:
         seen, exact = store.read_table("catalog", "snapshots", name, columns=columns), True
@@ -57,7 +57,7 @@ def lineage(store: Store, catalog: Snapshot, card: Card, rows: pa.Table, *, role
         seen, exact = store.read_table(catalog.folder, columns=columns), False
     found = pa.array(sides.assign(scheme, seen), type=pa.string())
     trained, chosen = (touched(rows, seen.filter(pc.equal(found, side))) for side in (sides.TRAIN, sides.VALIDATION))
-    shown = split if split == "stored" else f"{split} with seed {seed}"
+    shown = " ".join([split if split == "stored" else f"{split} with seed {seed}", *facts.get("only", ())])
     return Lineage(
         role=role, rows=rows.num_rows, trained=trained, chosen=chosen, catalog=name, split=shown, known=True, exact=exact
     )

@@ -28,20 +28,29 @@ def balanced_target(asked: str, targets: Sequence[str]) -> str:
     return asked or (levels[-1] if levels else targets[0])
 
 
-def copies(classes: np.ndarray, product_ids: Sequence[str], *, most: int, least: int, seed: int) -> np.ndarray:
+def copies(
+    classes: np.ndarray,
+    product_ids: Sequence[str],
+    *,
+    most: int,
+    least: int,
+    seed: int,
+    exactly: Mapping[int, int] | None = None,
+) -> np.ndarray:
     """How often each training row is fed, int64 (rows,): every class ends with `least` to `most` rows, 0 for no such limit.
 
-    `classes` are class indices, negative without a label: such rows are fed once. Which rows are dropped or repeated once
-    more than the others is decided by the hash of their id, whatever order they come in.
+    Classes in `exactly` end with as many as that says. `classes` are class indices, negative without a label: such rows are
+    fed once. Which rows are dropped or repeated once more than the others is decided by the hash of their id, whatever order
+    they come in.
     """
     times = np.ones(len(classes), dtype=np.int64)
-    if not most and not least:
+    if not most and not least and not exactly:
         return times
     drawn = [(bucket(f"balance/{seed}/{product_id}"), product_id) for product_id in product_ids]
     order = np.array(sorted(range(len(drawn)), key=drawn.__getitem__), dtype=np.int64)
     for number in np.unique(classes[classes >= 0]):
         members = order[classes[order] == number]
-        wanted = max(least, min(len(members), most or len(members)))
+        wanted = (exactly or {}).get(int(number), max(least, min(len(members), most or len(members))))
         times[members] = wanted // len(members)
         times[members[: wanted % len(members)]] += 1
     return times
@@ -82,10 +91,17 @@ class Fed:
 
 
 def feed(
-    classes: Mapping[str, np.ndarray], product_ids: Sequence[str], *, target: str, most: int, least: int, seed: int
+    classes: Mapping[str, np.ndarray],
+    product_ids: Sequence[str],
+    *,
+    target: str,
+    most: int,
+    least: int,
+    seed: int,
+    exactly: Mapping[int, int] | None = None,
 ) -> Fed:
     """What is fed of the training rows with these class indices, the classes of one target evened out as `copies` does."""
-    times = copies(classes[target], product_ids, most=most, least=least, seed=seed)
+    times = copies(classes[target], product_ids, most=most, least=least, seed=seed, exactly=exactly)
     return Fed(
         target=target,
         copies={product_ids[row]: int(times[row]) for row in np.flatnonzero(times != 1).tolist()},

@@ -36,6 +36,9 @@ class SubjectOptions(JobOptions):
     split_seed: int = 0
     """Of the hash that deals groups or products out to the sides; stored has none."""
 
+    only: tuple[str, ...] = ()
+    """Train and evaluate on rows of these classes alone, such as articleType=Dresses,Shirts; several must all hold."""
+
     backbone: str = "efficientnet_lite0"
     """The trunk: efficientnet_lite0, _lite1, _lite2, or any torchvision or timm name."""
 
@@ -57,8 +60,11 @@ class SubjectOptions(JobOptions):
     oversample_to: int = 0
     """Training rows of rarer classes of the balance target are repeated, augmented anew, up to this count; 0 repeats none."""
 
+    class_rows: tuple[str, ...] = ()
+    """Training rows of single classes of the balance target, left out or repeated to make so many, such as Skirts=200."""
+
     balance_target: str = ""
-    """The target that these two counts and --sampling are about; none is the finest category level, or the first target."""
+    """The target that these counts and --sampling are about; none is the finest category level, or the first target."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,9 +136,19 @@ class TrainOptions(RecipeOptions, SubjectOptions):
         except ValueError as error:
             found.check(False, "targets", self.targets, str(error))
         try:
-            sides.parse(self.split)
+            scheme = sides.parse(self.split)
         except ValueError as error:
             found.check(False, "split", self.split, str(error))
+            scheme = sides.parse("stored")
+        try:
+            sides.limited(scheme, self.only)
+        except ValueError as error:
+            found.check(False, "only", self.only, str(error))
+        for text in self.class_rows:
+            found.check(
+                re.fullmatch(r".+=[1-9]\d{0,5}", text) is not None, "class_rows", text,
+                "CLASS=ROWS, such as Skirts=200, from 1 to 999999 rows",
+            )  # fmt: skip
         found.check(
             self.balance_target in ("", *self.targets), "balance_target", self.balance_target,
             f"one of --targets, {', '.join(self.targets)}",
@@ -166,6 +182,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "cached_views": 5,
     },
 }
+
+
+def class_rows_of(options: SubjectOptions) -> dict[str, int]:
+    """Class to rows."""
+    return {name: int(rows) for name, _, rows in (text.rpartition("=") for text in options.class_rows)}
 
 
 def size_of(text: str) -> tuple[int, int]:

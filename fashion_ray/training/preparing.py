@@ -5,6 +5,7 @@ User mistakes that only the catalog or the trunk can tell come out here.
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections import Counter
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from fashion_ray.models.network import Geometry, Network, build_heads
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 from fashion_ray.training import imbalance, sides, vocabulary
-from fashion_ray.training.options import TrainOptions, size_of
+from fashion_ray.training.options import TrainOptions, class_rows_of, size_of
 from fashion_ray.training.schedule import Stage, parse, settle
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Prepared:
 
 def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:
     """Sides, classes, first weights and stages. Raises UserError for options that do not fit the catalog or the trunk."""
-    scheme = sides.parse(options.split, options.split_seed)
+    scheme = sides.limited(sides.parse(options.split, options.split_seed), options.only)
     needed = dict.fromkeys(["product_id", "group_id", *options.targets, *scheme.columns])
     missing = [name for name in needed if not any(line.startswith(f"{name}: ") for line in catalog.manifest["schema"])]
     if missing:
@@ -56,14 +57,15 @@ def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:
     table = store.read_table(catalog.folder, columns=list(needed))
     labels = {target: table[target].to_pylist() for target in options.targets}
     found = sides.assign(scheme, table)
+    _check_only(scheme, table)
     _tell_sides(options.split, scheme, found, table)
     words = vocabulary.build(options.targets, labels, found, minimum=options.min_class_count)
     rows = [row for row, side in enumerate(found) if side == sides.TRAIN]
     fed = imbalance.feed(
         {target: words.encode(target, [column[row] for row in rows]) for target, column in labels.items()},
         table["product_id"].take(pa.array(rows)).to_pylist(),
-        target=imbalance.balanced_target(options.balance_target, options.targets),
-        most=options.max_per_class, least=options.oversample_to, seed=options.seed,
+        target=(balanced := imbalance.balanced_target(options.balance_target, options.targets)),
+        most=options.max_per_class, least=options.oversample_to, exactly=_exactly(options, words, balanced), seed=options.seed,
     )  # fmt: skip
     if fed.copies:
         log.info(
@@ -87,6 +89,28 @@ def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:
         options=options, catalog=catalog, scheme=scheme, side_rows=counts, words=words, fed=fed, card=card, network=network,
         stages=stages,
     )  # fmt: skip
+
+
+def _check_only(scheme: sides.Scheme, table: pa.Table) -> None:
+    for target, classes in scheme.only:
+        there = sorted(set(table[target].to_pylist()) - {None})
+        for name in classes:
+            if name not in there:
+                near = difflib.get_close_matches(name, there, n=3)
+                hint = f"; did you mean {', '.join(near)}?" if near else ""
+                raise UserError(f"--only: got {target}={name}, expected classes that the catalog has{hint}")
+
+
+def _exactly(options: TrainOptions, words: vocabulary.Vocabulary, target: str) -> dict[int, int]:
+    """Rows of class indices of the balance target."""
+    found = {}
+    for name, rows in class_rows_of(options).items():
+        if name not in words.classes[target]:
+            near = difflib.get_close_matches(name, [one for one in words.classes[target] if one], n=3)
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            raise UserError(f"--class-rows: got {name!r}, expected a class of {target} with training rows{hint}")
+        found[words.classes[target].index(name)] = rows
+    return found
 
 
 def _tell_sides(split: str, scheme: sides.Scheme, found: list[str | None], table: pa.Table) -> None:

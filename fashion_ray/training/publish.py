@@ -117,7 +117,7 @@ def _facts(result: TrainResult, catalog: Snapshot, run: tracking.TrackedRun, nam
 def _sides(facts: Mapping[str, Any]) -> str:
     rows = ", ".join(f"{count} {side}" for side, count in facts["side_rows"].items())
     seed = "" if facts["split"] == "stored" else f" with seed {facts['split_seed']}"
-    return f"{facts['split']}{seed}: {rows}"
+    return " ".join([f"{facts['split']}{seed}", *facts["only"]]) + f": {rows}"
 
 
 def _balance(facts: Mapping[str, Any]) -> str:
@@ -126,6 +126,8 @@ def _balance(facts: Mapping[str, Any]) -> str:
         parts.append(f"at most {facts['max_per_class']} a class of {facts['balance_target']}")
     if facts["oversample_to"]:
         parts.append(f"rarer classes of {facts['balance_target']} repeated up to {facts['oversample_to']}")
+    if facts["class_rows"]:
+        parts.append(f"{', '.join(facts['class_rows'])} of {facts['balance_target']}")
     if facts["class_weights"] != "none":
         parts.append(f"class weights {facts['class_weights']}")
     return ", ".join(parts)

@@ -10,19 +10,21 @@ fold:2/5        the second of five folds of groups is the test side; the others 
 random:80/10/10 as the ratios, by the hash of product_id: near-duplicates leak from side to side
 year:2016       products of later years are the test side, a tenth of the earlier ones' groups validates
 
-What the catalog keeps out of its own sides, as unlabelled or as a bridge between them, is on no side in any scheme.
+What the catalog keeps out of its own sides, as unlabelled or as a bridge between them, is on no side in any scheme. A scheme
+may also be about some classes `only`: articleType=Dresses,Shirts leaves all other rows on no side.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from fashion_ray.catalog.schema import SPLITS
+from fashion_ray.catalog.schema import SPLITS, TARGETS
 from fashion_ray.training.vocabulary import bucket
 
 EXPECTED = "stored, ratios such as 72/18/10 or 80/20, fold:2/5, random:80/10/10 or year:2016"
@@ -53,11 +55,13 @@ class Scheme:
     """Two or three ratios in percent, the fold and their number, or the last year of training."""
 
     seed: int
+    only: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Label columns and the classes that a row must have in each."""
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The catalog's columns that decide."""
-        return _COLUMNS[self.kind]
+        return tuple(dict.fromkeys([*_COLUMNS[self.kind], *(target for target, _ in self.only)]))
 
 
 def parse(text: str, seed: int = 0) -> Scheme:
@@ -79,8 +83,31 @@ def parse(text: str, seed: int = 0) -> Scheme:
     raise ValueError(EXPECTED)
 
 
+def limited(scheme: Scheme, only: Sequence[str]) -> Scheme:
+    """The scheme for rows of some classes only, each text `TARGET=CLASS,CLASS`. Raises ValueError with what was expected."""
+    found = []
+    for text in only:
+        target, _, names = text.partition("=")
+        classes = tuple(name.strip() for name in names.split(",") if name.strip())
+        if target not in TARGETS or not classes:
+            near = difflib.get_close_matches(target, TARGETS, n=1)
+            hint = f"; did you mean {near[0]}?" if near and near[0] != target else ""
+            raise ValueError(
+                f"TARGET=CLASS,CLASS such as articleType=Dresses,Shirts, a target among {', '.join(TARGETS)}{hint}"
+            )
+        found.append((target, classes))
+    return replace(scheme, only=tuple(found))
+
+
 def assign(scheme: Scheme, table: pa.Table) -> list[str | None]:
     """The side of each row of a table with the scheme's columns; null for a row that is on none."""
+    found = _assign_all(scheme, table)
+    for target, classes in scheme.only:
+        found = [side if label in classes else None for side, label in zip(found, table[target].to_pylist(), strict=True)]
+    return found
+
+
+def _assign_all(scheme: Scheme, table: pa.Table) -> list[str | None]:
     stored = table["split"].to_pylist()
     if scheme.kind == "stored":
         return [side if side in SPLITS else None for side in stored]

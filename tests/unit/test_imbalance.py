@@ -31,6 +31,14 @@ def test_every_class_has_exactly_the_rows_that_it_should(most: int, least: int) 
         assert np.ptp(times[number == CLASSES]) <= 1, "no row of a class is fed more often than another by two"
 
 
+def test_single_classes_have_the_rows_that_were_asked_for_whatever_the_limits() -> None:
+    times = copies(CLASSES, IDS, most=100, least=10, exactly={0: 250, 3: 62, 4: 3}, seed=0)
+    fed = {number: int(times[number == CLASSES].sum()) for number in SIZES}
+    assert fed == {0: 250, 1: 100, 2: 30, 3: 62, 4: 3, -1: 40}
+    alone = copies(CLASSES, IDS, most=0, least=0, exactly={3: 5}, seed=0)
+    assert {number: int(alone[number == CLASSES].sum()) for number in SIZES} == {**SIZES, 3: 5}
+
+
 def test_rows_without_a_label_are_fed_once() -> None:
     assert set(decided(most=1, least=1)[CLASSES < 0]) == {1}
 

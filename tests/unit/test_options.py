@@ -63,6 +63,10 @@ TRAIN: list[tuple[str, Any]] = [
     ("targets", ("season", "season")),
     ("targets", ("masterCategory", "reassigned_articleType")),
     ("split", "half"),
+    ("only", ("articleTyp=Shirts",)),
+    ("class_rows", ("Skirts",)),
+    ("class_rows", ("Skirts=0",)),
+    ("class_rows", ("Skirts=many",)),
     ("split", "80/30"),
     ("split", "fold:6/5"),
     ("split_seed", -1),
@@ -123,7 +127,7 @@ def test_a_bad_value_of_a_training_option_is_named(name: str, value: Any) -> Non
     message = refused(TrainOptions, **{name: value})
     assert message.startswith(f"{option(name)}: got ")
     assert "expected" in message and " | " not in message
-    shown = value[0] if name == "targets" and len(value) == 1 else value
+    shown = value[0] if name in ("targets", "class_rows") and len(value) == 1 else value
     assert repr(shown) in message
 
 

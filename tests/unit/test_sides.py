@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from fashion_ray.catalog.splits import SPLITS
-from fashion_ray.training.sides import EXPECTED, assign, is_on, parse, torn_groups
+from fashion_ray.training.sides import EXPECTED, assign, is_on, limited, parse, torn_groups
 
 GROUPS = 4000
 STORED = (*SPLITS, "train", "bridge", None)
@@ -193,3 +193,26 @@ def test_the_examples_of_the_message_are_schemes() -> None:
     for text in ("stored", "72/18/10", "80/20", "fold:2/5", "random:80/10/10", "year:2016"):
         assert text in EXPECTED
         parse(text)
+
+
+def test_rows_of_other_classes_are_on_no_side_and_the_others_where_they_were() -> None:
+    genders = ["Men", "Women", "Boys", None]
+    kinds = ["Dresses", "Shirts", "Socks"]
+    table = CATALOG.append_column("gender", pa.array([genders[row % 4] for row in range(CATALOG.num_rows)]))
+    table = table.append_column("articleType", pa.array([kinds[row % 3] for row in range(CATALOG.num_rows)]))
+    scheme = limited(parse("72/18/10"), ["articleType=Dresses, Shirts", "gender=Women"])
+    assert set(scheme.columns) == {"split", "group_id", "articleType", "gender"}
+    found = assign(scheme, table.select(scheme.columns))
+    for row, (side, before) in enumerate(zip(found, sides("72/18/10"), strict=True)):
+        assert side == (before if row % 3 < 2 and row % 4 == 1 else None)
+    assert limited(parse("stored"), []) == parse("stored")
+
+
+@pytest.mark.parametrize(
+    "text", ["articleType", "articleType=", "articleType= , ", "articletype=Shirts", "=Shirts", "year=2016"]
+)
+def test_classes_that_are_not_named_say_how_to(text: str) -> None:
+    with pytest.raises(ValueError, match=r"TARGET=CLASS,CLASS such as articleType=Dresses,Shirts"):
+        limited(parse("stored"), [text])
+    with pytest.raises(ValueError, match="did you mean articleType"):
+        limited(parse("stored"), ["articletype=Shirts"])
