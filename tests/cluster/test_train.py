@@ -148,6 +148,8 @@ def test_sides_and_copies_that_are_chosen_reach_every_worker(
         options,
         split="fold:1/2",
         split_seed=3,
+        only=("masterCategory=Apparel,Footwear",),
+        class_rows=("Tshirts=14",),
         max_per_class=20,
         oversample_to=12,
         class_weights="sqrt",
@@ -172,7 +174,10 @@ def test_sides_and_copies_that_are_chosen_reach_every_worker(
         found[side] = set(rows.to_pandas()["product_id"])
         assert len(found[side]) == prepared.side_rows[side]
     assert not found["train"] & found["test"] and not found["validation"] & (found["train"] | found["test"])
-    assert sum(prepared.side_rows.values()) == sum(side in SPLITS for side in stored_sides(store, catalog))
+    wanted = zip(column(store, catalog, "split"), column(store, catalog, "masterCategory"), strict=True)
+    assert sum(prepared.side_rows.values()) == sum(side in SPLITS and kind in ("Apparel", "Footwear") for side, kind in wanted)
+    assert prepared.card.classes["masterCategory"] == ["Apparel", "Footwear"]
+    assert Counter(fed.classes["articleType"])[prepared.card.classes["articleType"].index("Tshirts")] == 14
     rows = feeding.labelled(store, catalog, prepared.scheme, "train", targets)
     buckets = feeding.encoded(rows, prepared.words, copies=fed.copies).to_pandas()["bucket"]
     times = {vocabulary.bucket(one): fed.copies.get(one, 1) for one in found["train"]}
@@ -191,9 +196,9 @@ def test_sides_and_copies_that_are_chosen_reach_every_worker(
     assert result.card.provenance["split"] == "fold:1/2" and result.card.provenance["train_rows"] == fed.rows
 
 
-def stored_sides(store: Store, catalog: snapshots.Snapshot) -> list[str | None]:
-    """The catalog's own."""
-    return list(store.read_table(catalog.folder, columns=["split"])["split"].to_pylist())
+def column(store: Store, catalog: snapshots.Snapshot, name: str) -> list[str | None]:
+    """A column of the catalog."""
+    return list(store.read_table(catalog.folder, columns=[name])[name].to_pylist())
 
 
 def test_a_batch_that_a_worker_cannot_fill_is_the_users_error(
