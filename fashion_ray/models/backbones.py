@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.error import URLError
 
@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from fashion_ray.errors import UserError
-from fashion_ray.models import weights
+from fashion_ray.models import scratch, weights
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+POOLINGS = ("average", "flatten")
+KNOWN = f"efficientnet_lite0, any torchvision or timm name, or one of {', '.join(scratch.NETWORKS)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +32,12 @@ class TrunkSpec:
     embedding_dim: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    pooling: str = "average"
+    """What becomes of the last block's (batch, channels, height, width): the mean of each channel, or every value (flatten)."""
 
 
 class Trunk(nn.Module):
-    """Blocks, then average pooling: (batch, 3, height, width) float to (batch, embedding_dim)."""
+    """Blocks, then pooling where these give no vectors: (batch, 3, height, width) float to (batch, embedding_dim)."""
 
     def __init__(self, spec: TrunkSpec, blocks: list[nn.Module], block_names: list[str]) -> None:
         super().__init__()
@@ -55,18 +59,23 @@ class Trunk(nn.Module):
         """Embeddings from the activations at the frozen boundary."""
         for block in self.blocks[len(self.blocks) - trainable :]:
             activations = block(activations)
-        return activations.mean((2, 3)) if activations.ndim == 4 else activations
+        if activations.ndim != 4:
+            return activations
+        return activations.flatten(1) if self.spec.pooling == "flatten" else activations.mean((2, 3))
 
 
-def build(name: str, source: str) -> Trunk:
+def build(name: str, source: str, *, input_size: tuple[int, int] | None = None, pooling: str = "average") -> Trunk:
     """A trunk with its weights: `source` is pretrained, none, or a file or URI, be it of a bundle of the same trunk.
 
-    Raises UserError for an unknown name, or for weights that cannot be had, saying where it looked.
+    `input_size` (height, width) is what enters it: networks from scratch and `flatten` have layers of sizes that depend on it.
+    Raises UserError for an unknown name, for weights that cannot be had, saying where it looked, and for too small a size.
     """
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise UserError(f"--backbone: got {name!r}, expected efficientnet_lite0 or any torchvision or timm name{hint}")
+        raise UserError(f"--backbone: got {name!r}, expected {KNOWN}{hint}")
+    if name in scratch.NETWORKS:
+        return _from_scratch(name, source, input_size)
     packaged = name in weights.PACKAGES
     whole, blocks, spec = _construct(name, pretrained=source == "pretrained" and not packaged)
     if source == "pretrained" and packaged:
@@ -77,20 +86,52 @@ def build(name: str, source: str) -> Trunk:
         of_bundle = any(key.startswith("trunk.blocks.") for key in state)
         weights.load_in_order(trunk if of_bundle else whole, state, source=source)
     _check_blocks(whole, trunk)
-    return trunk
+    return _pooled(trunk, pooling, input_size)
 
 
-def skeleton(name: str) -> Trunk:
-    """A trunk whose weights are still to be loaded."""
+def skeleton(name: str, *, input_size: tuple[int, int] | None = None, pooling: str = "average") -> Trunk:
+    """A trunk whose weights are still to be loaded; otherwise what `build` gives."""
+    if name in scratch.NETWORKS:
+        return _from_scratch(name, "none", input_size)
     _, blocks, spec = _construct(name, pretrained=False)
-    return Trunk(spec, [block for _, block in blocks], [label for label, _ in blocks])
+    return _pooled(Trunk(spec, [block for _, block in blocks], [label for label, _ in blocks]), pooling, input_size)
 
 
 def names() -> list[str]:
     """Every trunk that can be built."""
     import timm  # it and torchvision take two seconds to import, and most jobs build no trunk
 
-    return [*weights.PACKAGES, *_torchvision_families(), *timm.list_models()]
+    return [*weights.PACKAGES, *scratch.NETWORKS, *_torchvision_families(), *timm.list_models()]
+
+
+def _from_scratch(name: str, source: str, input_size: tuple[int, int] | None) -> Trunk:
+    if source == "pretrained":
+        raise UserError(f"--weights: got pretrained, expected none for {name}; {scratch.UNTRAINED}")
+    assert input_size is not None, f"the layers of {name} depend on the input's size"
+    blocks, embedding_dim = scratch.build(name, input_size)
+    spec = TrunkSpec(name=name, embedding_dim=embedding_dim, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    trunk = Trunk(spec, [block for _, block in blocks], [label for label, _ in blocks])
+    if source != "none":
+        weights.load_in_order(trunk, weights.from_location(source), source=source)
+    return trunk
+
+
+def _pooled(trunk: Trunk, pooling: str, input_size: tuple[int, int] | None) -> Trunk:
+    """The trunk with this pooling; for `flatten`, its embedding is as wide as what it gives for one picture."""
+    if pooling == "average":
+        return trunk
+    assert pooling in POOLINGS and input_size is not None, (pooling, input_size)
+    trunk.spec = replace(trunk.spec, pooling=pooling)
+    try:
+        with torch.no_grad():
+            found = trunk.eval()(torch.zeros(1, 3, *input_size))
+    except RuntimeError as error:
+        height, width = input_size
+        raise UserError(
+            f"--input-size: got {height}x{width}, expected a larger one: {trunk.spec.name} leaves nothing of it to flatten"
+        ) from error
+    trunk.spec = replace(trunk.spec, embedding_dim=int(found.shape[1]))
+    return trunk
 
 
 def _construct(name: str, *, pretrained: bool) -> tuple[nn.Module, list[tuple[str, nn.Module]], TrunkSpec]:

@@ -22,10 +22,11 @@ from fashion_ray.models import backbones
 from fashion_ray.models.network import Geometry, Network, build_heads, state_of
 from fashion_ray.models.taxonomy import Taxonomy
 
-FORMAT = 2
-"""Since 2 there are thresholds a class. Bundles of format 1 keep their versions, and each class has its target's threshold."""
+FORMAT = 3
+"""Since 2 there are thresholds a class, since 3 there is a pooling. Older bundles keep their versions: each class has its
+target's threshold, and channels are averaged."""
 
-READABLE = (1, FORMAT)
+READABLE = (1, 2, FORMAT)
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -52,6 +53,9 @@ class Card:
 
     class_thresholds: dict[str, list[float | None]] = field(default_factory=dict)
     """Their own, of each target, in the order of its classes; null stands for the target's."""
+
+    pooling: str = "average"
+    """From the trunk's last feature map to the embedding: one of backbones.POOLINGS."""
 
     trunk_version: str = ""
     head_version: str = ""
@@ -82,11 +86,12 @@ class Card:
 
 def seal(card: Card, weights: Mapping[str, Tensor]) -> Card:
     """The card with the versions that its fields and these weights have."""
+    # What a card of an older format has not is left out, so that its versions stay what they were.
+    pooling = [card.pooling] if card.pooling != "average" else []
     trunk = digest(
-        [card.backbone, card.mean, card.std, card.decoded_size, card.input_size],
+        [card.backbone, card.mean, card.std, card.decoded_size, card.input_size, *pooling],
         {key: value for key, value in weights.items() if key.startswith("trunk.")},
     )
-    # What a card of format 1 has not is left out, so that its versions stay what they were.
     own = [card.class_thresholds] if card.class_thresholds else []
     head = digest(
         [card.head, list(card.classes.items()), card.levels, card.paths, card.temperatures, card.thresholds, *own],
@@ -117,6 +122,8 @@ def read_card(content: bytes, *, name: str) -> Card:
         if not isinstance(values["classes"], dict):
             raise ValueError("`classes` is no object")
         card = Card(**values)
+        if card.pooling not in backbones.POOLINGS:
+            raise ValueError(f"`pooling` is {card.pooling!r}")
         if any(len(card.review_thresholds(target)) != len(names) for target, names in card.classes.items()):
             raise ValueError("`class_thresholds` has not one entry a class")
         return card
@@ -164,7 +171,7 @@ def _loaded(build: Callable[[], Module], weights: Mapping[str, Tensor], name: st
 
 def empty_network(card: Card) -> Network:
     """The network that a card describes, its weights still to be loaded."""
-    trunk = backbones.skeleton(card.backbone)
+    trunk = backbones.skeleton(card.backbone, input_size=card.input_size, pooling=card.pooling)
     trunk.spec = replace(trunk.spec, mean=card.mean, std=card.std)
     return Network(card.geometry, trunk, build_heads(card.head, card.embedding_dim, card.classes, card.dropout))
 

@@ -144,8 +144,13 @@ def set_training(network: Network, trainable: int, *, batchnorm_learns: bool) ->
         block.train()
         if not batchnorm_learns:
             for module in block.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                if is_batch_norm(module):
                     module.eval()
+
+
+def is_batch_norm(module: nn.Module) -> bool:
+    """Whether a layer has the statistics of a batch norm, which --batchnorm is about."""
+    return isinstance(module, nn.modules.batchnorm._BatchNorm)
 
 
 def count_parameters(network: nn.Module) -> tuple[int, int]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from fashion_ray.catalog.schema import CATEGORY_LEVELS, TARGETS
 from fashion_ray.config import NAME_PATTERN, JobOptions, Problems
-from fashion_ray.models.backbones import names
+from fashion_ray.models import scratch
+from fashion_ray.models.backbones import KNOWN, POOLINGS, names
 from fashion_ray.models.engines import ENGINES, PRECISIONS
 from fashion_ray.models.taxonomy import levels_among
 from fashion_ray.training import sides
@@ -40,10 +41,13 @@ class SubjectOptions(JobOptions):
     """Train and evaluate on rows of these classes alone, such as articleType=Dresses,Shirts; several must all hold."""
 
     backbone: str = "efficientnet_lite0"
-    """The trunk: efficientnet_lite0, _lite1, _lite2, or any torchvision or timm name."""
+    """The trunk: efficientnet_lite0, _lite1, _lite2, any torchvision or timm name, or simplecnn, class30cnn, lenet5, mlp300."""
 
     weights: str = "pretrained"
-    """The trunk's weights: pretrained, none, or a file or URI of a state dict."""
+    """The trunk's weights: pretrained, none, or a file or URI of a state dict; simplecnn and its kin have none."""
+
+    pooling: str = "average"
+    """From the trunk's last feature map to the embedding: average (of each channel), or flatten (every value)."""
 
     input_size: str = "160x120"
     """Height x width that pictures are scaled to inside the network, in pixels."""
@@ -111,10 +115,12 @@ class TrainOptions(RecipeOptions, SubjectOptions):
         self._check_sides_and_balance(found)
         near = difflib.get_close_matches(self.backbone, names(), n=3)
         found.check(
-            self.backbone in names(), "backbone", self.backbone, "efficientnet_lite0 or any torchvision or timm name",
+            self.backbone in names(), "backbone", self.backbone, KNOWN,
             f"did you mean {', '.join(near)}?" if near else "",
         )  # fmt: skip
         found.check(bool(self.weights.strip()), "weights", self.weights, "pretrained, none, or a file or URI")
+        untrained = self.weights == "pretrained" and self.backbone in scratch.NETWORKS
+        found.check(not untrained, "weights", self.weights, f"none for {self.backbone}", scratch.UNTRAINED)
         for size in ("input_size", "decoded_size"):
             value = getattr(self, size)
             fits = size == "decoded_size" and value == "auto"
@@ -159,7 +165,7 @@ class TrainOptions(RecipeOptions, SubjectOptions):
         )  # fmt: skip
 
 
-_CHOICES = {"engine": ENGINES, "precision": PRECISIONS}
+_CHOICES = {"pooling": POOLINGS, "engine": ENGINES, "precision": PRECISIONS}
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "min_class_count": (1, 1_000_000),

@@ -17,7 +17,7 @@ from fashion_ray.catalog.schema import SPLITS
 from fashion_ray.errors import UserError
 from fashion_ray.models import backbones
 from fashion_ray.models.bundle import Card
-from fashion_ray.models.network import Geometry, Network, build_heads
+from fashion_ray.models.network import Geometry, Network, build_heads, is_batch_norm
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 from fashion_ray.training import imbalance, sides, vocabulary
@@ -133,13 +133,18 @@ def _tell_sides(split: str, scheme: sides.Scheme, found: list[str | None], table
 def first_network(options: TrainOptions, words: vocabulary.Vocabulary, catalog: Snapshot) -> tuple[Card, Network]:
     """The network before its first step, the same for the same options, and a card without versions."""
     torch.manual_seed(options.seed)
-    trunk = backbones.build(options.backbone, options.weights)
     input_size = size_of(options.input_size)
+    trunk = backbones.build(options.backbone, options.weights, input_size=input_size, pooling=options.pooling)
+    if options.weights == "none" and options.batchnorm == "frozen" and any(map(is_batch_norm, trunk.modules())):
+        log.warning(
+            "the batch norm of an untrained %s has seen no pictures, and stays so: pass --batchnorm learned", options.backbone
+        )
     decoded = decoded_size(options.decoded_size, input_size, catalog.manifest["picture_sizes"])
     heads = build_heads(options.head_code, trunk.spec.embedding_dim, words.classes, options.dropout)
     network = Network(Geometry(decoded_size=decoded, input_size=input_size), trunk, heads)
     card = Card(
-        backbone=options.backbone, embedding_dim=trunk.spec.embedding_dim, mean=trunk.spec.mean, std=trunk.spec.std,
+        backbone=options.backbone, pooling=trunk.spec.pooling, embedding_dim=trunk.spec.embedding_dim,
+        mean=trunk.spec.mean, std=trunk.spec.std,
         decoded_size=decoded, input_size=input_size, head=options.head_code, dropout=options.dropout, classes=words.classes,
         levels=words.paths.levels, paths=words.paths.paths,
         temperatures=dict.fromkeys(words.classes, 1.0), thresholds=dict.fromkeys(words.classes, 0.5),

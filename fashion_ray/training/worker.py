@@ -292,7 +292,9 @@ class Worker:
             for key, value in state_of(block).items()
         }
         card = self.settings.card
-        return digest([card.backbone, card.decoded_size, card.input_size, card.mean, card.std], frozen)
+        # What stands at the boundary below the heads has been pooled.
+        pooling = [card.pooling] if card.pooling != "average" and not stage.trainable else []
+        return digest([card.backbone, card.decoded_size, card.input_size, card.mean, card.std, *pooling], frozen)
 
     def _pictures(self, batch_size: int, number: int) -> Iterator[Batch]:
         seed = self.settings.seed + number

@@ -95,6 +95,29 @@ def test_no_trainable_block_leaves_nothing_above_the_boundary() -> None:
     assert torch.equal(trunk.upper(embeddings, 0), embeddings)
 
 
+@pytest.mark.parametrize("size", [(64, 64), (80, 48)])
+def test_a_flattened_trunk_gives_every_value_of_its_last_feature_map(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    averaged = backbones.build(TINY, "none", input_size=size).eval()
+    flat = backbones.skeleton(TINY, input_size=size, pooling="flatten").eval()
+    flat.load_state_dict(averaged.state_dict())
+    images = torch.rand(2, 3, *size)
+    with torch.inference_mode():
+        last, found = flat.lower(images, 0), flat(images)
+        assert torch.allclose(last.mean((2, 3)), averaged(images), atol=1e-6)
+        assert torch.equal(flat.upper(flat.lower(images, 2), 2), found)
+    assert (averaged.spec.pooling, averaged.spec.embedding_dim) == ("average", last.shape[1])
+    assert (flat.spec.pooling, flat.spec.embedding_dim) == ("flatten", last[0].numel())
+    assert torch.equal(found, last.reshape(2, -1))
+    built = backbones.build(TINY, "none", input_size=size, pooling="flatten")
+    assert built.spec == flat.spec
+
+
+def test_pictures_of_which_nothing_is_left_to_flatten_are_refused() -> None:
+    with torch.device("meta"), pytest.raises(UserError, match=r"--input-size: got 24x64, expected a larger one: vgg11 leaves"):
+        backbones.skeleton("vgg11", input_size=(24, 64), pooling="flatten")
+
+
 def own_entries(state: dict[str, Tensor]) -> list[Tensor]:
     """The tensors of a state dict, step counts left out."""
     return [value for key, value in state.items() if not key.endswith("num_batches_tracked")]

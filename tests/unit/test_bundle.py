@@ -120,6 +120,7 @@ def test_versions_do_not_depend_on_the_run_or_on_earlier_versions() -> None:
         ({"std": (0.229, 0.224, 0.225)}, "trunk"),
         ({"decoded_size": (80, 60)}, "trunk"),
         ({"input_size": (96, 72)}, "trunk"),
+        ({"pooling": "flatten"}, "trunk"),
         ({"head": "linear"}, "head"),
         ({"classes": {**CLASSES, "season": ["Fall", "Summer", "Spring"]}}, "head"),
         ({"classes": {**CLASSES, "season": ["Summer", "Fall", "Winter"]}}, "head"),
@@ -204,6 +205,7 @@ def test_missing_and_additional_weights_are_refused() -> None:
         ("backbone", "test_resnet2"),
         ("mean", [0.4, 0.5, 0.5]),
         ("decoded_size", [60, 40]),
+        ("pooling", "flatten"),
         ("head", "linear"),
         ("classes", {**CLASSES, "season": ["Summer", "Fall", "Winter"]}),
         ("paths", [[0, 2]]),
@@ -257,7 +259,9 @@ def with_value(field: str, value: object) -> bytes:
         pytest.param(lambda: without("format"), id="without-format"),
         pytest.param(lambda: without("paths"), id="without-paths"),
         pytest.param(lambda: without("classes"), id="without-classes"),
-        pytest.param(lambda: with_value("format", 3), id="format-3"),
+        pytest.param(lambda: with_value("format", 4), id="format-4"),
+        pytest.param(lambda: with_value("pooling", "max"), id="unknown-pooling"),
+        pytest.param(lambda: with_value("pooling", ["average"]), id="pooling-of-a-list"),
         pytest.param(lambda: with_value("class_thresholds", [0.5]), id="thresholds-of-a-list"),
         pytest.param(lambda: with_value("class_thresholds", {**OWN, "season": [0.5]}), id="thresholds-of-too-few-classes"),
         pytest.param(lambda: with_value("surprise", 1), id="more-fields"),
@@ -311,7 +315,7 @@ def test_each_class_has_its_own_threshold_or_its_targets() -> None:
 def test_a_bundle_of_format_1_is_read_and_keeps_its_versions() -> None:
     """As it was written before there were thresholds a class, with the versions that it got then."""
     content = json.loads(bundle.dump(replace(card(), class_thresholds={}), network())[CARD])
-    del content["class_thresholds"]
+    del content["class_thresholds"], content["pooling"]
     weights = state_of(network())
     content["head_version"] = bundle.digest(
         [content[key] if key != "classes" else list(CLASSES.items()) for key in FIELDS_OF_FORMAT_1],
@@ -323,9 +327,36 @@ def test_a_bundle_of_format_1_is_read_and_keeps_its_versions() -> None:
     assert loaded.review_thresholds("season") == [1.0, 1.0, 1.0]
 
 
+def test_a_bundle_of_format_2_is_read_and_keeps_its_versions() -> None:
+    """As it was written before trunks could be flattened, with the versions that it got then."""
+    content = json.loads(files()[CARD])
+    del content["pooling"]
+    content["trunk_version"] = bundle.digest(
+        [content[key] for key in ("backbone", "mean", "std", "decoded_size", "input_size")],
+        {key: value for key, value in state_of(network()).items() if key.startswith("trunk.")},
+    )
+    loaded, _ = bundle.load({**files(), CARD: json.dumps({**content, "format": 2}).encode()}, name="an old bundle")
+    assert versions(loaded) == versions(PLAIN)
+    assert loaded.pooling == "average"
+
+
+def test_a_flattened_trunk_comes_back_as_one() -> None:
+    trunk = backbones.skeleton("test_resnet", input_size=(64, 48), pooling="flatten")
+    width = trunk.spec.embedding_dim
+    made = Network(card().geometry, trunk, build_heads("mlp:5:relu", width, CLASSES, 0.3)).eval()
+    flat = replace(card(), pooling="flatten", head="mlp:5:relu", embedding_dim=width)
+    loaded, again = bundle.load(bundle.dump(flat, made), name="a bundle")
+    assert (loaded.pooling, again.trunk.spec) == ("flatten", trunk.spec)
+    pixels = torch.randint(0, 256, (3, 40, 30, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        for one, other in zip(again(pixels), made(pixels), strict=True):
+            assert torch.equal(one, other)
+    assert width > 96
+
+
 def test_a_format_that_is_not_known_is_named_with_those_that_are() -> None:
-    with pytest.raises(UserError, match=r"a bundle.*format 3, expected one of \(1, 2\)"):
-        bundle.read_card(with_value("format", 3), name="a bundle")
+    with pytest.raises(UserError, match=r"a bundle.*format 4, expected one of \(1, 2, 3\)"):
+        bundle.read_card(with_value("format", 4), name="a bundle")
 
 
 def test_an_empty_network_has_the_cards_preprocessing() -> None:

@@ -76,6 +76,7 @@ TRAIN: list[tuple[str, Any]] = [
     ("class_weights", "inverse"),
     ("backbone", "resnet5000"),
     ("backbone", ""),
+    ("pooling", "max"),
     ("input_size", "160"),
     ("input_size", "160x"),
     ("input_size", "8x8"),
@@ -188,6 +189,14 @@ def test_a_target_like_no_other_is_answered_with_all_of_them() -> None:
 def test_an_unknown_backbone_is_answered_with_near_ones() -> None:
     message = refused(TrainOptions, backbone="efficientnet_lit0")
     assert "did you mean" in message and "efficientnet_lite0" in message.split("did you mean")[1]
+
+
+def test_networks_from_scratch_have_no_pretrained_weights() -> None:
+    message = refused(TrainOptions, backbone="lenet5")
+    assert message.startswith("--weights: got 'pretrained', expected none for lenet5") and "pass --weights none" in message
+    assert TrainOptions(backbone="lenet5", weights="none").weights == "none"
+    assert TrainOptions(backbone="lenet5", weights="s3://bucket/weights.safetensors").backbone == "lenet5"
+    assert "did you mean" in refused(TrainOptions, backbone="lenet", weights="none")
 
 
 @pytest.mark.parametrize(("text", "expected"), [("160x120", (160, 120)), ("28x28", (28, 28)), ("1024x16", (1024, 16))])

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
+import torch
 
 from fashion_ray.errors import UserError
+from fashion_ray.models.bundle import empty_network
+from fashion_ray.models.taxonomy import Taxonomy
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 from fashion_ray.training.options import TrainOptions
-from fashion_ray.training.preparing import prepare
+from fashion_ray.training.preparing import first_network, prepare
+from fashion_ray.training.vocabulary import Vocabulary
+
+CATALOG = Snapshot(table="catalog", name="new", sequence=1, manifest={"picture_sizes": {"80x60": 9, "60x60": 2}})
+WORDS = Vocabulary(classes={"season": ["Fall", "Summer", "Winter"]}, paths=Taxonomy(levels=(), paths=()), rare=frozenset())
 
 
 def test_a_catalog_of_an_earlier_layout_is_refused_for_derived_targets(tmp_path: Path) -> None:
@@ -19,3 +27,36 @@ def test_a_catalog_of_an_earlier_layout_is_refused_for_derived_targets(tmp_path:
     options = TrainOptions(root=str(tmp_path), targets=("articleType", "joined_category"))
     with pytest.raises(UserError, match=r"has no column joined_category, .* Run python jobs/ingest.py again"):
         prepare(options, Store(str(tmp_path)), catalog)
+
+
+def test_the_first_network_is_what_its_card_describes() -> None:
+    options = TrainOptions(
+        backbone="test_resnet", weights="none", pooling="flatten", input_size="64x48", head="linear", batchnorm="learned"
+    )
+    card, network = first_network(options, WORDS, CATALOG)
+    again = empty_network(card)
+    again.load_state_dict(network.state_dict())
+    assert again.trunk.spec == network.trunk.spec
+    assert (card.pooling, card.embedding_dim, card.decoded_size) == ("flatten", network.trunk.spec.embedding_dim, (64, 48))
+    pixels = torch.randint(0, 256, (2, 64, 48, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert all(torch.equal(a, b) for a, b in zip(again.eval()(pixels), network.eval()(pixels), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "batchnorm", "told"),
+    [("class30cnn", "frozen", True), ("class30cnn", "learned", False), ("lenet5", "frozen", False)],
+)
+def test_batch_norm_that_would_never_see_a_picture_is_told(
+    backbone: str, batchnorm: str, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = TrainOptions(backbone=backbone, weights="none", input_size="32x32", batchnorm=batchnorm)
+    with caplog.at_level(logging.WARNING):
+        first_network(options, WORDS, CATALOG)
+    assert ("pass --batchnorm learned" in caplog.text) == told
+
+
+def test_pictures_too_small_for_a_network_from_scratch_are_refused() -> None:
+    options = TrainOptions(backbone="simplecnn", weights="none", input_size="80x40")
+    with pytest.raises(UserError, match="--input-size: got 80x40, expected at least 48x48 for simplecnn"):
+        first_network(options, WORDS, CATALOG)
