@@ -25,6 +25,7 @@ class Outcome:
 
     status: object
     stderr: str
+    stdout: str
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,8 @@ def call_job(cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
         monkeypatch.setattr(signal, "signal", lambda *arguments: None)
         with pytest.raises(SystemExit) as stopped:
             cli.run(runpy.run_path(str(PROJECT / "jobs" / f"{job}.py"))["main"])
-        return Outcome(status=stopped.value.code, stderr=capfd.readouterr().err)
+        said = capfd.readouterr()
+        return Outcome(status=stopped.value.code, stderr=said.err, stdout=said.out)
 
     return call
 
@@ -119,7 +121,10 @@ def test_without_a_source_another_catalog_is_not_replaced_by_the_demo(tmp_path: 
     assert (tmp_path / "catalog" / "CURRENT.json").exists()
 
 
-@pytest.mark.parametrize("job", ["ingest", "train", "score"])
+JOBS = sorted(path.stem for path in (PROJECT / "jobs").glob("*.py"))
+
+
+@pytest.mark.parametrize("job", JOBS)
 def test_a_process_that_was_given_a_bad_option_exits_with_status_2(job: str, tmp_path: Path, run_job: Run) -> None:
     done = run_job(tmp_path / "root", job, "--cpus", "0")
     assert done.returncode == 2
@@ -127,11 +132,11 @@ def test_a_process_that_was_given_a_bad_option_exits_with_status_2(job: str, tmp
     assert not (tmp_path / "root").exists()
 
 
-@pytest.mark.parametrize("job", ["ingest", "train", "score"])
-def test_help_shows_an_example_that_can_be_run(job: str, run_job: Run, tmp_path: Path) -> None:
-    done = run_job(tmp_path, job, "--help")
-    assert done.returncode == 0
-    assert f"Example: python jobs/{job}.py" in done.stdout
+@pytest.mark.parametrize("job", JOBS)
+def test_help_shows_an_example_that_can_be_run(job: str, call_job: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = call_job(tmp_path, job, "--help")
+    assert outcome.status == 0
+    assert f"Example: python jobs/{job}.py" in outcome.stdout
 
 
 def test_a_root_that_cannot_be_written(tmp_path: Path, call_job: Callable[..., Outcome]) -> None:
