@@ -179,14 +179,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {},
-    "flagship": {
-        "preset": "flagship",
-        "schedule": "heads:2,top5:7",
-        "learning_rate": 2e-3,
-        "layer_decay": 0.8,
-        "batchnorm": "learned",
-        "cached_views": 5,
-    },
+    "flagship": {"preset": "flagship", "schedule": "heads:2,top5:7", "cached_views": 5},
 }
 
 

@@ -37,7 +37,7 @@ class RecipeOptions(JobOptions):
     target_weights: tuple[str, ...] = ()
     """What targets count in the loss, such as articleType=2 gender=0.5; those that are not named count 1."""
 
-    schedule: str = "heads:4,top1:8"
+    schedule: str = "heads:2,top2:3"
     """What learns when: stages of heads:EPOCHS, topN:EPOCHS (the last N blocks too), all:EPOCHS."""
 
     batch_size: int = 64
@@ -55,7 +55,7 @@ class RecipeOptions(JobOptions):
     nesterov: bool = True
     """Whether sgd looks ahead (Nesterov's momentum)."""
 
-    learning_rate: float = 5e-4
+    learning_rate: float = 2e-3
     """Of the heads and the last block; earlier blocks learn more slowly."""
 
     heads_learning_rate: float = 3e-3
@@ -73,7 +73,7 @@ class RecipeOptions(JobOptions):
     step_factor: float = 0.1
     """What it falls by."""
 
-    layer_decay: float = 0.7
+    layer_decay: float = 0.8
     """The factor by which the learning rate falls from block to block."""
 
     weight_decay: float = 0.02
@@ -97,10 +97,10 @@ class RecipeOptions(JobOptions):
     ema_decay: float = 0.0
     """Of a moving average of the weights, which is evaluated and published instead, such as 0.999; 0 keeps none."""
 
-    batchnorm: str = "frozen"
-    """Batch-norm statistics of unfrozen blocks: frozen, or learned."""
+    batchnorm: str = "learned"
+    """Batch-norm statistics of unfrozen blocks: learned, or frozen."""
 
-    cached_views: int = 4
+    cached_views: int = 3
     """Augmented views of each picture in the cache of a stage whose lower blocks are frozen; 0 trains from pictures."""
 
     flip: bool = True
