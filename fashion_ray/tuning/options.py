@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
-from fashion_ray.config import NAME_PATTERN, JobOptions
+from fashion_ray.config import NAME_PATTERN, JobOptions, without_password
 from fashion_ray.training.options import TrainOptions
 from fashion_ray.training.schedule import parse as stages_of
 from fashion_ray.tuning import space
@@ -82,17 +83,17 @@ class Plan:
     space: Space
 
     @property
-    def trials(self) -> int | None:
-        """How many trials the search has at most; none for no limit."""
+    def trials(self) -> int:
+        """How many trials the search has at most."""
         options = self.options
-        if options.trials is not None or options.minutes is not None or options.search == "grid":
+        if options.trials is not None:
             return options.trials
-        return DEFAULT_TRIALS
+        return sys.maxsize if options.minutes is not None or options.search == "grid" else DEFAULT_TRIALS
 
     def asked(self) -> dict[str, object]:
         """What must be the same where a search is continued; budgets may differ."""
         return {
-            "base": {name: str(value) for name, value in vars(self.base).items() if name not in space.OWNED},
+            "base": {name: without_password(str(value)) for name, value in vars(self.base).items() if name not in space.OWNED},
             "space": [str(axis) for axis in self.space.axes],
             "search": self.options.search, "seed": self.options.seed, "stopping": self.options.stopping,
             "final_epochs": self.options.final_epochs,

@@ -6,13 +6,11 @@ It knows neither Ray nor MLflow, and keeps everything that must outlive it in th
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from fashion_ray.errors import UserError
 from fashion_ray.tuning.ledger import DONE, FAILED, STARTED, STOPPED, Ledger, Record
 from fashion_ray.tuning.space import Point
 from fashion_ray.tuning.stopping import stops
@@ -34,7 +32,7 @@ class Book(Protocol):
         """Note the figures of an epoch."""
 
     def end(self, record: Record) -> None:
-        """Close the run of a trial that has ended."""
+        """Close the run of a trial that has ended, or was cut short."""
 
 
 class Session:
@@ -48,28 +46,27 @@ class Session:
         book: Book,
         *,
         monitor: str,
-        trials: int | None,
+        numbers: range | Sequence[int],
         seconds: float | None = None,
         stopping: str = "none",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger, self._phase, self._propose, self._book = ledger, phase, propose, book
-        self._monitor, self._trials, self._stopping, self._clock = monitor, trials, stopping, clock
+        self._monitor, self._numbers, self._stopping, self._clock = monitor, numbers, stopping, clock
         self._until = None if seconds is None else clock() + seconds
         self.records = ledger.read(phase)
         self._live: dict[int, tuple[Record, float]] = {}
         """Trials at work, and when they began."""
 
-        if self.records:
+        if any(record.finished for record in self.records.values()):
             finished = sum(record.finished for record in self.records.values())
             log.info("%s: %d trials are finished and not run again", phase, finished)
 
     def next(self) -> Record | None:
         """The next trial to run, noted and with a run of its own; none if there is no more, or the budget is spent."""
-        number = 0
-        while number in self._live or (number in self.records and self.records[number].finished):
-            number += 1
-        if self._trials is not None and number >= self._trials:
+        waiting = (number for number in self._numbers if number not in self._live and not self._finished(number))
+        number = next(waiting, None)
+        if number is None:
             return None
         if self._until is not None and self._clock() >= self._until:
             return None
@@ -87,11 +84,12 @@ class Session:
         self._live[number] = record, self._clock()
         return record
 
+    def _finished(self, number: int) -> bool:
+        return number in self.records and self.records[number].finished
+
     def epoch(self, number: int, row: Mapping[str, Any]) -> bool:
         """Note an epoch; whether the trial should stop now."""
         record, began = self._live[number]
-        if math.isnan(float(row[self._monitor])):
-            raise UserError(f"--set monitor: {self._monitor} is NaN, since no row has a label of it; expected another monitor")
         record = replace(record, history=(*record.history, dict(row)))
         self._live[number] = record, began
         self._book.epoch(record, row)
@@ -106,6 +104,11 @@ class Session:
         """Note that a trial has ended; nothing happens if that was known."""
         if number in self._live:
             self._end(number, DONE if error is None else FAILED, error or "")
+
+    def cut_short(self) -> None:
+        """Close the runs of the trials at work, which will be run again."""
+        for record, _ in self._live.values():
+            self._book.end(record)
 
     def _end(self, number: int, state: str, error: str = "") -> None:
         record, began = self._live.pop(number)

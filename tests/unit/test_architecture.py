@@ -21,7 +21,7 @@ MAY_IMPORT_RAY = {
     f"fashion_ray.{name}"
     for name in (
         "cluster", "catalog.running", "catalog.reading", "training.feeding", "training.worker", "training.run",
-        "training.deployed", "scoring.score", "scoring.actor",
+        "training.deployed", "scoring.score", "scoring.actor", "tuning.running",
     )
 }  # fmt: skip
 MAY_IMPORT_MLFLOW = {"fashion_ray.tracking"}
@@ -45,7 +45,7 @@ PURE_PATTERNS = tuple(
         "promotion.paired", "promotion.five_by_two", "promotion.comparison", "promotion.lineage", "promotion.decision",
         "promotion.options", "serving.pyfunc",
         "tuning.options", "tuning.space", "tuning.trials", "tuning.stopping", "tuning.ledger", "tuning.session",
-        "tuning.features", "tuning.trial", "tuning.leaderboard",
+        "tuning.features", "tuning.trial", "tuning.leaderboard", "tuning.slots",
     )
 )  # fmt: skip
 MAY_BE_ABSENT = {"fashion_ray.catalog.drawing*"}

@@ -62,7 +62,7 @@ def figure_of(point: Point, epoch: int) -> float:
 
 
 def session(ledger: Ledger, search: str, notes: Notes, **changes: Any) -> Session:
-    settings: dict[str, Any] = {"monitor": "score", "trials": TRIALS, **changes}
+    settings: dict[str, Any] = {"monitor": "score", "numbers": range(TRIALS), **changes}
     return Session(ledger, SEARCH, proposer(search), notes, **settings)
 
 
@@ -112,21 +112,21 @@ def test_a_trial_is_noted_before_it_begins(tmp_path: Path) -> None:
 
 def test_trials_side_by_side_get_different_points_and_end_in_any_order(tmp_path: Path) -> None:
     ledger = Ledger(Store(str(tmp_path)), "search")
-    work = session(ledger, "grid", Notes(), trials=3)
+    work = session(ledger, "grid", Notes(), numbers=range(3))
     first, second = work.next(), work.next()
     assert first is not None and second is not None and (first.number, second.number) == (0, 1)
     work.epoch(1, {"score": 0.5})
     work.end(1)
     third = work.next()
     assert third is not None and third.number == 2 and work.next() is None
-    again = session(ledger, "grid", Notes(), trials=3)
+    again = session(ledger, "grid", Notes(), numbers=range(3))
     left = [again.next(), again.next(), again.next()]
     assert [record.number for record in left if record is not None] == [0, 2], "what was cut short, and no finished one"
 
 
 def test_a_failing_trial_is_recorded_and_the_search_goes_on(tmp_path: Path) -> None:
     ledger, notes = Ledger(Store(str(tmp_path)), "search"), Notes()
-    work = session(ledger, "grid", notes, trials=2)
+    work = session(ledger, "grid", notes, numbers=range(2))
     record = work.next()
     assert record is not None
     work.epoch(0, {"score": 0.9})
@@ -136,7 +136,7 @@ def test_a_failing_trial_is_recorded_and_the_search_goes_on(tmp_path: Path) -> N
     assert (failed.state, failed.error, failed.value) == (FAILED, "the train loss became NaN", None)
     assert len(failed.history) == 1 and notes.states == {"run-0": FAILED}
     assert run(work) == EPOCHS and [one.number for one in best(work.records, 5)] == [1]
-    assert session(ledger, "grid", Notes(), trials=2).next() is None, "nor is it run again"
+    assert session(ledger, "grid", Notes(), numbers=range(2)).next() is None, "nor is it run again"
 
 
 def test_no_trial_begins_after_the_minutes_are_over(tmp_path: Path) -> None:
