@@ -23,6 +23,7 @@ from fashion_ray.storage import Store
 from fashion_ray.training.options import TrainOptions
 from fashion_ray.training.preparing import prepare
 from fashion_ray.tuning.features import Features
+from fashion_ray.tuning.ledger import Record
 from fashion_ray.tuning.session import Session
 from fashion_ray.tuning.slots import Slots
 from fashion_ray.tuning.space import options_of
@@ -44,17 +45,20 @@ class Setup:
 
 
 def run_trials(session: Session, setup: Setup, name: str) -> None:
-    """Run the session's trials until it has no more."""
+    """Run the session's trials until it has no more; without one Ray Tune is not started."""
+    first = session.next()
+    if first is None:
+        return
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # they are in the ledger
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     slots, store = setup.slots, setup.store
     store.remove("runs", name, "tune")
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(_trial, setup=setup), {"CPU": slots.cpus, "GPU": slots.gpus}),
         tune_config=tune.TuneConfig(
-            search_alg=_Supplier(session), scheduler=_Judge(session), num_samples=-1, max_concurrent_trials=slots.count,
+            search_alg=_Supplier(session, first), scheduler=_Judge(session), num_samples=-1, max_concurrent_trials=slots.count,
             reuse_actors=True, trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
         run_config=tune.RunConfig(
@@ -71,16 +75,17 @@ def run_trials(session: Session, setup: Setup, name: str) -> None:
 
 
 class _Supplier(Searcher):  # type: ignore[misc]
-    """Hands out the session's trials."""
+    """Hands out the session's trials, beginning with one that was asked for before."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, first: Record) -> None:
         super().__init__()
         self._session = session
+        self._first: Record | None = first
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """The next trial's number and point, or that there is none."""
-        record = self._session.next()
+        record, self._first = self._first or self._session.next(), None
         if record is None:
             return str(Searcher.FINISHED)
         self._numbers[trial_id] = record.number
@@ -107,7 +112,7 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         """Whether a trial goes on after an epoch."""
         number = trial.config["number"]
-        if "failed" in result:
+        if FAILED in result:
             self._session.end(number, str(result[FAILED]))
         elif not result.get("done"):
             row = {key.removeprefix("row/"): value for key, value in result.items() if key.startswith("row/")}
