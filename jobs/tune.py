@@ -32,10 +32,10 @@ def main(arguments: Sequence[str]) -> None:
         store.write_json({**noted, "run_id": run.run_id}, "runs", name, "search.json")
         print(f"search {name}; if it is interrupted, the same command with --name {name} continues it", flush=True)
         with cluster.connect(options.address, cpus=options.cpus, dashboard=True) as has:
-            engine = plan.base.engine, plan.base.precision
-            choice = engines.choose(*engine, gpus=has.gpus, **engines.of_this_node())
+            base = plan.base
+            choice = engines.choose(base.engine, base.precision, gpus=has.gpus, **engines.of_this_node())
             found = search.search(plan, store, catalog, choice, has, run, name)
-            print("\n".join(search.summary(found, store, name, plan.base.monitor)), flush=True)
+            print("\n".join(search.summary(found, store, name, base.monitor)), flush=True)
             if options.retrain:
                 print("\n".join(search.retrain(found, store, catalog, choice, has, run, name)))
 
