@@ -171,11 +171,15 @@ def fixed(settings: Sequence[str], **common: Any) -> TrainOptions:
 
 
 def value_of(name: str, text: str) -> Any:
-    """The value of an option that a text stands for. Raises UserError."""
+    """The value of an option that a text stands for; parts of a tuple that are NAME=VALUE have semicolons between.
+
+    Raises UserError.
+    """
     kind = _types()[name]
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)[0]
-        return tuple(_scalar(name, part.strip(), inner) for part in text.split(",") if part.strip())
+        parts = text.split(";" if "=" in text else ",")
+        return tuple(_scalar(name, part.strip(), inner) for part in parts if part.strip())
     allowed = typing.get_args(kind) or (kind,)  # int | None
     if type(None) in allowed and text == "none":
         return None

@@ -122,6 +122,8 @@ def test_what_stays_is_read_as_the_space_is() -> None:
     found = space.fixed(["preset=flagship", "targets=articleType,gender", "learning-rate=0.01"], cache="/c")
     assert found.preset == "flagship" and found.targets == ("articleType", "gender") and found.learning_rate == 0.01
     assert found.layer_decay == 0.8 and found.cache == "/c"
+    classes = space.fixed(["only=articleType=Dresses,Sports Shoes;gender=Women"])
+    assert classes.only == ("articleType=Dresses,Sports Shoes", "gender=Women")
 
 
 @pytest.mark.parametrize(
