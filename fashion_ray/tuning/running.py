@@ -51,6 +51,7 @@ def run_trials(session: Session, setup: Setup, name: str) -> None:
         return
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the other one prints its settings whatever the verbosity
     os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # they are in the ledger
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     slots, store = setup.slots, setup.store

@@ -110,7 +110,7 @@ def search(
             )
             run_trials(final, setup, name)
     finally:
-        table = _show(ledger, store, run, name, base.monitor)
+        table = _show(ledger, store, run, name, base)
     last = {number: record for number, record in ledger.read(FINAL).items() if number in finalists}
     winner = next(iter(best(last, 1) or best(session.records, 1)), None)
     if winner is None:
@@ -128,15 +128,17 @@ def _as_final(record: Record, plan: Plan) -> Point:
     return {**record.point, "schedule": longer(schedule, plan.options.final_epochs)}
 
 
-def _show(ledger: Ledger, store: Store, run: tracking.TrackedRun, name: str, monitor: str) -> pd.DataFrame:
+def _show(ledger: Ledger, store: Store, run: tracking.TrackedRun, name: str, base: TrainOptions) -> pd.DataFrame:
     """Write the leaderboard, below the root and to MLflow, also of a search that was cut short."""
     from fashion_ray.pages.parallel_coordinates import parallel_coordinates
 
     table = leaderboard({phase: ledger.read(phase) for phase in (SEARCH, FINAL)})
+    if "schedule" in table:
+        table["schedule"] = table["schedule"].replace("", base.schedule)  # finalists have their own, which hides that of others
     files: dict[str, bytes | str] = {"leaderboard.csv": table.to_csv(index=False)}
     varied = [option for option in table.columns[len(FACTS) :] if table[option].nunique() > 1]
     if table["figure"].notna().any():
-        files["parallel_coordinates.png"] = parallel_coordinates(table, varied, "figure", label=monitor)
+        files["parallel_coordinates.png"] = parallel_coordinates(table, varied, "figure", label=base.monitor)
     for file, content in files.items():
         store.write_bytes(content.encode() if isinstance(content, str) else content, "reports", name, file)
         run.file(content, f"{'plots' if file.endswith('.png') else 'tables'}/{file}")
