@@ -82,6 +82,10 @@ class TrackedRun:
             local.write_bytes(content.encode() if isinstance(content, str) else content)
             self.tracking.client().log_artifact(self.run_id, str(local), folder or None)
 
+    def end(self, status: str) -> None:
+        """Close it as FINISHED, FAILED or KILLED."""
+        self.tracking.client().set_terminated(self.run_id, status)
+
     def folder(self, local: str | Path, path: str) -> None:
         """Log a folder of artifacts."""
         self.tracking.client().log_artifacts(self.run_id, str(local), path)
@@ -119,6 +123,26 @@ def run(
     run_id: str | None = None,
 ) -> Iterator[TrackedRun]:
     """A run of a job, ended as FINISHED, FAILED or KILLED by how the block ends; `run_id` continues an earlier one."""
+    tracked, continued = open_run(tracking, job, {"job": job, **(tags or {})}, run_id=run_id)
+    client = tracking.client()
+    try:
+        if not continued:
+            tracked.parameters(parameters)  # they cannot be changed later, and where a run goes on may differ
+        yield tracked
+    except KeyboardInterrupt:
+        client.set_terminated(tracked.run_id, "KILLED")
+        raise
+    except BaseException as error:
+        tracked.tags({"error": str(error)[:1000]})
+        client.set_terminated(tracked.run_id, "FAILED")
+        raise
+    client.set_terminated(tracked.run_id, "FINISHED")
+
+
+def open_run(
+    tracking: Tracking, name: str, tags: Mapping[str, object], *, run_id: str | None = None
+) -> tuple[TrackedRun, bool]:
+    """A new run, or the one of this id if it still exists; and whether it does."""
     client = tracking.client()
     if run_id is not None:
         try:
@@ -127,23 +151,16 @@ def run(
             run_id = None  # the store was removed since
     continued = run_id is not None
     if run_id is None:
-        created = client.create_run(_experiment(tracking), run_name=job, tags={"job": job, "code_version": __version__})
+        created = client.create_run(_experiment(tracking), run_name=name, tags={"code_version": __version__})
         run_id = created.info.run_id
     tracked = TrackedRun(tracking, run_id)
-    try:
-        if not continued:
-            tracked.parameters(parameters)  # they cannot be changed later, and where a run goes on may differ
-        if tags:
-            tracked.tags(tags)
-        yield tracked
-    except KeyboardInterrupt:
-        client.set_terminated(run_id, "KILLED")
-        raise
-    except BaseException as error:
-        tracked.tags({"error": str(error)[:1000]})
-        client.set_terminated(run_id, "FAILED")
-        raise
-    client.set_terminated(run_id, "FINISHED")
+    tracked.tags(tags)
+    return tracked, continued
+
+
+def inside(parent: TrackedRun) -> dict[str, object]:
+    """The tags of a run that is shown nested in another."""
+    return {"mlflow.parentRunId": parent.run_id}
 
 
 def register(tracked: TrackedRun, artifact: str, model_version: str) -> tuple[str, str]:

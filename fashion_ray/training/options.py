@@ -107,15 +107,16 @@ class TrainOptions(RecipeOptions, SubjectOptions):
         )
         found.check(bool(self.targets), "targets", self.targets, "at least one label column")
         for target in self.targets:
-            near = difflib.get_close_matches(target, TARGETS, n=1)
+            near = difflib.get_close_matches(target, TARGETS, n=1) if target not in TARGETS else []
             hint = f"did you mean {near[0]}?" if near else ""
             hint = "separate them by spaces" if "," in target else hint
             found.check(target in TARGETS, "targets", target, f"columns among {', '.join(TARGETS)}", hint)
         found.check(len(set(self.targets)) == len(self.targets), "targets", self.targets, "each column once")
         self._check_sides_and_balance(found)
-        near = difflib.get_close_matches(self.backbone, names(), n=3)
+        trunks = names()
+        near = difflib.get_close_matches(self.backbone, trunks, n=3) if self.backbone not in trunks else []
         found.check(
-            self.backbone in names(), "backbone", self.backbone, KNOWN,
+            self.backbone in trunks, "backbone", self.backbone, KNOWN,
             f"did you mean {', '.join(near)}?" if near else "",
         )  # fmt: skip
         found.check(bool(self.weights.strip()), "weights", self.weights, "pretrained, none, or a file or URI")

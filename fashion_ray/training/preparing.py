@@ -18,7 +18,7 @@ from fashion_ray.errors import UserError
 from fashion_ray.models import backbones
 from fashion_ray.models.bundle import Card
 from fashion_ray.models.network import Geometry, Network, build_heads, is_batch_norm
-from fashion_ray.snapshots import Snapshot
+from fashion_ray.snapshots import Snapshot, fingerprint
 from fashion_ray.storage import Store
 from fashion_ray.training import imbalance, sides, vocabulary
 from fashion_ray.training.options import TrainOptions, class_rows_of, size_of
@@ -42,6 +42,14 @@ class Prepared:
     card: Card
     network: Network
     stages: tuple[Stage, ...]
+
+    @property
+    def data_key(self) -> str:
+        """Names the rows and labels that are trained on, for the cache."""
+        return fingerprint(
+            self.catalog.name, sorted(self.words.classes.items()), self.options.shuffle_labels, self.options.seed, self.scheme,
+            sorted(self.fed.copies.items()),
+        )  # fmt: skip
 
 
 def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:

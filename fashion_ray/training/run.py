@@ -34,7 +34,7 @@ from fashion_ray.models.bundle import Card
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.models.network import state_of
 from fashion_ray.pages import plots
-from fashion_ray.snapshots import Snapshot, fingerprint
+from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 from fashion_ray.training import checkpoint, feeding, worker
 from fashion_ray.training.calibrate import calibrate, evaluate
@@ -122,10 +122,7 @@ def _settings(prepared: Prepared, store: Store, choice: EngineChoice, threads: i
         choice=choice, batch_size=options.batch_size, cached_views=options.cached_views,
         augmentation=options.augmentation, patience=options.patience, monitor=options.monitor,
         find_learning_rate=options.find_learning_rate, seed=options.seed, threads=threads, cache=options.cache,
-        cache_limit=options.cache_limit * 1e9, data_key=fingerprint(
-            prepared.catalog.name, sorted(classes.items()), options.shuffle_labels, options.seed, prepared.scheme,
-            sorted(fed.copies.items()),
-        ),
+        cache_limit=options.cache_limit * 1e9, data_key=prepared.data_key,
         train_rows=fed.rows, validation_rows=prepared.side_rows["validation"],
     )  # fmt: skip
 

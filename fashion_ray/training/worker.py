@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray.train
 import ray.train.torch
 import safetensors.torch
@@ -26,28 +25,23 @@ from torch import nn
 
 from fashion_ray.errors import UserError
 from fashion_ray.logs import show_progress
-from fashion_ray.models.bundle import Card, digest, empty_network
+from fashion_ray.models.bundle import Card, empty_network
 from fashion_ray.models.engines import EngineChoice, make
-from fashion_ray.models.network import LowerNetwork, Network, count_parameters, state_of
-from fashion_ray.snapshots import fingerprint
+from fashion_ray.models.network import LowerNetwork, Network, count_parameters
 from fashion_ray.storage import Store
-from fashion_ray.training import activations, checkpoint, feeding
+from fashion_ray.training import activations, checkpoint, feeding, stage_cache
 from fashion_ray.training.augment import Augmentation, augmented, views_of
 from fashion_ray.training.averaging import Averages
 from fashion_ray.training.checkpoint import Progress
 from fashion_ray.training.imbalance import Sampling, resampled
 from fashion_ray.training.loop import StageLoop
 from fashion_ray.training.losses import Batch
-from fashion_ray.training.mixing import mixed
 from fashion_ray.training.optimizers import make_optimizer
 from fashion_ray.training.rates import ramp, suggested
 from fashion_ray.training.recipe import Recipe
 from fashion_ray.training.schedule import Stage, direction, should_stop
 
 log = logging.getLogger(__name__)
-
-HEADS_VIEWS = 2
-"""Views of the embeddings that heads alone are trained on: they gain little from more, and each costs a pass."""
 
 WINDOW_ROWS = 4096
 """Rows that a stream of pictures is drawn from where classes are evened out."""
@@ -201,7 +195,7 @@ class Worker:
     def _inputs(self, stage: Stage) -> Inputs:
         settings = self.settings
         batch_size = max(2, settings.batch_size // self.world)
-        cached = settings.cached_views > 0 and stage.trainable < len(self.network.trunk.blocks)
+        cached = stage_cache.is_cached(stage, self.network, settings.cached_views)
         train, validation = self._cached(stage) if cached else (None, None)
         rows = len(train) if train is not None else settings.train_rows // self.world
         return Inputs(batch_size=batch_size, steps=max(1, rows // batch_size), train=train, validation=validation)
@@ -219,15 +213,11 @@ class Worker:
 
     def _batches(self, inputs: Inputs, number: int) -> Iterator[Batch]:
         """This worker's batches of an epoch, counted from 0 over all stages."""
-        seed, recipe = self.settings.seed * 1_000_003 + number * 1009 + self.rank, self.settings.recipe
-        if inputs.train is None:
-            batches = self._pictures(inputs.batch_size, number)
-        else:
-            generator = torch.Generator().manual_seed(seed)
-            batches = inputs.train.shuffled(inputs.batch_size, generator=generator, sampling=self.settings.sampling)
-        if not recipe.mixup and not recipe.cutmix:
-            return batches
-        return mixed(batches, mixup=recipe.mixup, cutmix=recipe.cutmix, random=np.random.default_rng(seed))
+        settings = self.settings
+        seed = stage_cache.epoch_seed(settings.seed, number, self.rank)
+        if inputs.train is not None:
+            return stage_cache.epoch_batches(inputs.train, inputs.batch_size, settings.recipe, settings.sampling, seed=seed)
+        return stage_cache.maybe_mixed(self._pictures(inputs.batch_size, number), settings.recipe, seed)
 
     def _finish_epoch(self, stage: Stage, metrics: dict[str, float]) -> None:
         row: dict[str, Any] = {"epoch": len(self.progress.history) + 1, "stage": stage.name, **metrics}
@@ -254,14 +244,16 @@ class Worker:
         """This worker's rows as activations at the stage's boundary, from the cache or computed into it."""
         settings = self.settings
         lower = LowerNetwork(self.network, stage.trainable)
-        folder = Path(settings.cache) / "activations"
-        key = (settings.data_key, self._frozen_version(stage), stage.trainable, settings.choice, self.rank, self.world)
+        entries = stage_cache.Entries(
+            cache=settings.cache, data_key=settings.data_key, choice=settings.choice, augmentation=settings.augmentation,
+            cached_views=settings.cached_views, seed=settings.seed, rank=self.rank, world=self.world,
+        )  # fmt: skip
+        version = stage_cache.frozen_version(self.network, settings.card, stage)
         size = settings.card.decoded_size
         engine = None
         found = []
-        most = settings.cached_views if stage.trainable else HEADS_VIEWS
-        for split, views in (("train", min(settings.cached_views, stage.epochs, most)), ("validation", 1)):
-            place = folder / (fingerprint(*key, split, views, settings.seed, settings.augmentation) + activations.SUFFIX)
+        for split in ("train", "validation"):
+            place = entries.place(split, stage, version)
             cached = activations.load(place)
             if cached is None:
                 engine = engine or make(
@@ -277,24 +269,12 @@ class Worker:
                 expected = (settings.train_rows if split == "train" else settings.validation_rows) // self.world
                 augment = partial(views_of, seed=settings.seed, how=settings.augmentation)
                 cached = activations.fill(
-                    place, batches, engine, views=views, augment=augment, expected_rows=expected,
+                    place, batches, engine, views=entries.views(split, stage), augment=augment, expected_rows=expected,
                     limit=settings.cache_limit, streams=engine.streams,
                 )  # fmt: skip
             found.append(cached)
         self.network.to(self.device)
         return found[0], found[1]
-
-    def _frozen_version(self, stage: Stage) -> str:
-        kept = len(self.network.trunk.blocks) - stage.trainable
-        frozen = {
-            f"{number}.{key}": value
-            for number, block in enumerate(self.network.trunk.blocks[:kept])
-            for key, value in state_of(block).items()
-        }
-        card = self.settings.card
-        # What stands at the boundary below the heads has been pooled.
-        pooling = [card.pooling] if card.pooling != "average" and not stage.trainable else []
-        return digest([card.backbone, card.decoded_size, card.input_size, card.mean, card.std, *pooling], frozen)
 
     def _pictures(self, batch_size: int, number: int) -> Iterator[Batch]:
         seed = self.settings.seed + number

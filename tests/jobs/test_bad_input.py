@@ -76,6 +76,8 @@ CASES = {
     "several at once": ("train", ["--batch-size", "0", "--dropout", "2"], ["--batch-size: got 0", "--dropout: got 2.0"]),
     "bad schedule": ("train", ["--schedule", "heads:3,bottom:1"], ["--schedule", "bottom:1", "heads:EPOCHS"]),
     "unknown preset": ("train", ["--preset", "slow"], ["--preset", "slow", "quick, flagship"]),
+    "unknown option of a space": ("tune", ["--space", "learing_rate=1e-4..1e-2"], ["--space", "did you mean learning_rate?"]),
+    "tune without a catalog": ("tune", ["--space", "head=linear mlp"], ["no catalog", "jobs/ingest.py"]),
     "train without a catalog": ("train", [], ["no catalog", "jobs/ingest.py"]),
     "score without a catalog": ("score", [], ["no catalog", "jobs/ingest.py"]),
     "no picture": ("score", ["--image", "{feeds}/text.zip"], ["text.zip", "no usable picture"]),

@@ -21,7 +21,7 @@ MAY_IMPORT_RAY = {
     f"fashion_ray.{name}"
     for name in (
         "cluster", "catalog.running", "catalog.reading", "training.feeding", "training.worker", "training.run",
-        "training.deployed", "scoring.score", "scoring.actor",
+        "training.deployed", "scoring.score", "scoring.actor", "tuning.running",
     )
 }  # fmt: skip
 MAY_IMPORT_MLFLOW = {"fashion_ray.tracking"}
@@ -38,12 +38,14 @@ PURE_PATTERNS = tuple(
         "training.topology", "training.evaluation", "training.curves", "training.intervals", "training.reliability",
         "training.slices", "training.mistakes", "training.artifacts", "training.sides", "training.imbalance", "training.review",
         "training.recipe*", "training.losses", "training.meters", "training.optimizers", "training.rates", "training.averaging",
-        "training.mixing", "training.checkpoint",
+        "training.mixing", "training.checkpoint", "training.stage_cache",
         "scoring.plan", "scoring.options", "scoring.night", "scoring.careful", "scoring.rows", "scoring.inference",
         "scoring.single", "scoring.timing", "scoring.changes", "scoring.drift", "scoring.gates",
         "catalog.statistics", "pages.*",
         "promotion.paired", "promotion.five_by_two", "promotion.comparison", "promotion.lineage", "promotion.decision",
         "promotion.options", "serving.pyfunc",
+        "tuning.options", "tuning.space", "tuning.trials", "tuning.stopping", "tuning.ledger", "tuning.session",
+        "tuning.features", "tuning.trial", "tuning.leaderboard", "tuning.slots",
     )
 )  # fmt: skip
 MAY_BE_ABSENT = {"fashion_ray.catalog.drawing*"}

@@ -1,0 +1,117 @@
+"""The options of jobs/tune.py, and the plan of a search that they come to."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from fashion_ray.config import NAME_PATTERN, JobOptions, without_password
+from fashion_ray.training.options import TrainOptions
+from fashion_ray.training.schedule import parse as stages_of
+from fashion_ray.tuning import space
+from fashion_ray.tuning.space import Space
+from fashion_ray.tuning.stopping import RULES
+from fashion_ray.tuning.trials import SEARCHES
+
+DEFAULT_TRIALS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions(JobOptions):
+    """Search for better options of jobs/train.py, train the winner and register its bundle."""
+
+    name: str = ""
+    """Name of the search; the same name again continues it where it stopped. None makes up a new one."""
+
+    space: tuple[str, ...] = ()
+    """What to try: 'optimizer=adamw sgd' 'learning_rate=1e-4..1e-2:log' 'head_widths=256 50,20 if head=mlp', or a TOML or JSON
+    file; none is a default space."""
+
+    set: tuple[str, ...] = ()
+    """Options of all trials, such as targets=articleType schedule=heads:3 preset=flagship."""
+
+    search: str = "random"
+    """grid (every point of lists), random, or tpe (Optuna's tree-structured Parzen estimator)."""
+
+    trials: int | None = None
+    """Trials of the search; none is the whole grid, or 20, or as many as --minutes allow."""
+
+    minutes: float | None = None
+    """No trial of the search begins after so many minutes; none sets no limit."""
+
+    seed: int = 0
+    """Of random and tpe. The trials themselves have the seed of --set seed=0."""
+
+    stopping: str = "none"
+    """Ends bad trials early: none, asha (a third goes on past 1, 3, 9, ... epochs) or median."""
+
+    parallel: int | None = None
+    """Trials side by side; none is one a processor or GPU. With 1 a killed tpe search goes on exactly as it would have."""
+
+    finalists: int = 0
+    """So many of the best are run again with --final-epochs; 0 for no second round."""
+
+    final_epochs: int | None = None
+    """Epochs of the last stage of the finalists and of the winner; none leaves the schedule."""
+
+    retrain: bool = True
+    """Train the winner by the normal path, evaluate it on test, and register it as jobs/train.py does."""
+
+    def __post_init__(self) -> None:
+        found = self.problems()
+        named = not self.name or NAME_PATTERN.fullmatch(self.name) is not None
+        found.check(named, "name", self.name, "letters, digits, '.', '_', '-'")
+        found.check(self.search in SEARCHES, "search", self.search, f"one of {', '.join(SEARCHES)}")
+        found.check(self.stopping in RULES, "stopping", self.stopping, f"one of {', '.join(RULES)}")
+        for field in ("trials", "parallel", "final_epochs"):
+            value = getattr(self, field)
+            found.check(value is None or value >= 1, field, value, "at least 1")
+        found.check(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
+        found.check(self.finalists >= 0, "finalists", self.finalists, "0 or more")
+        found.check(0 <= self.seed <= 2**31, "seed", self.seed, "0 to 2147483648")
+        found.raise_if_any()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a search does, settled."""
+
+    options: TuneOptions
+    base: TrainOptions
+    """The options of a trial where the space does not change them."""
+
+    space: Space
+
+    @property
+    def trials(self) -> int:
+        """How many trials the search has at most."""
+        options = self.options
+        if options.trials is not None:
+            return options.trials
+        return sys.maxsize if options.minutes is not None or options.search == "grid" else DEFAULT_TRIALS
+
+    def asked(self) -> dict[str, object]:
+        """What must be the same where a search is continued; budgets may differ."""
+        return {
+            "base": {name: without_password(str(value)) for name, value in vars(self.base).items() if name not in space.OWNED},
+            "space": [str(axis) for axis in self.space.axes],
+            "search": self.options.search, "seed": self.options.seed, "stopping": self.options.stopping,
+            "final_epochs": self.options.final_epochs,
+        }  # fmt: skip
+
+
+def plan_of(options: TuneOptions, root: str) -> Plan:
+    """The plan, whose trials read below `root`. Raises UserError for a space or options that no trial can have."""
+    base = space.fixed(options.set, root=root, cache=options.cache)
+    found = space.parse(options.space or space.default_lines(options.set), base)
+    if options.search == "grid":
+        found.points()
+    return Plan(options=options, base=base, space=found)
+
+
+def longer(schedule: str, epochs: int | None) -> str:
+    """The schedule with so many epochs in its last stage; none leaves it."""
+    if epochs is None:
+        return schedule
+    *before, last = stages_of(schedule)
+    return ",".join([*(f"{stage.name}:{stage.epochs}" for stage in before), f"{last.name}:{epochs}"])
