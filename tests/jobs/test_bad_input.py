@@ -126,11 +126,18 @@ def test_without_a_source_another_catalog_is_not_replaced_by_the_demo(tmp_path: 
 JOBS = sorted(path.stem for path in (PROJECT / "jobs").glob("*.py"))
 
 
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("job", ["promote", "tune"])  # the others are run as processes by other tests
 def test_a_process_that_was_given_a_bad_option_exits_with_status_2(job: str, tmp_path: Path, run_job: Run) -> None:
     done = run_job(tmp_path / "root", job, "--cpus", "0")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "error: --cpus: got 0, expected at least 1"
+    assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_bad_option_of_any_job_is_status_2(job: str, call_job: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = call_job(tmp_path / "root", job, "--cpus", "0")
+    assert outcome.status == 2 and outcome.stderr.splitlines()[-1] == "error: --cpus: got 0, expected at least 1"
     assert not (tmp_path / "root").exists()
 
 
