@@ -1,8 +1,8 @@
 """What training does not do twice, and what it never waits for: python benchmarks/training.py --root ROOT
 
-Trains a part of the catalog with jobs/train.py, an epoch each of the heads, the last block, the last three and the whole trunk,
-fed from the cache of frozen activations and fed from pictures; then takes the same epochs in one process, without Ray, over
-tensors that lie in memory. The cache's filling and each stage's first epoch are in no rate; validation neither.
+Trains a part of the catalog with jobs/train.py: the heads, the last block, the last three and the whole trunk, fed from the
+cache of frozen activations and fed from pictures; then takes epochs of the last block and of all layers in one process, without
+Ray, over tensors that lie in memory. A rate is that of a stage's last epoch, without validation and the filling of the cache.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,13 +28,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.ingest import PROJECT
 from benchmarks.material import report
 from fashion_ray import cli
-from fashion_ray.catalog.pictures import decode_many
 from fashion_ray.config import JobOptions, absolute
 from fashion_ray.models import engines
 from fashion_ray.models.network import LowerNetwork
 from fashion_ray.scoring.score import catalog_of
 from fashion_ray.storage import Store
-from fashion_ray.training import activations, sides
+from fashion_ray.training import activations
 from fashion_ray.training.augment import augmented, views_of
 from fashion_ray.training.loop import StageLoop
 from fashion_ray.training.losses import Batch
@@ -42,9 +41,13 @@ from fashion_ray.training.optimizers import make_optimizer
 from fashion_ray.training.options import TrainOptions
 from fashion_ray.training.preparing import Prepared, prepare
 from fashion_ray.training.recipe_options import recipe_of
+from fashion_ray.tuning.features import rows_of
 
 EPOCHS = {"heads": 3, "top1": 3, "top3": 2, "all": 1}
 """Of each stage: the first, in which files are read and threads start, does not count where there are more."""
+
+VIEWS = 4
+"""In the cache: with so many it should teach what pictures teach."""
 
 FROZEN = ("heads", "top1", "top3")
 """Stages that have a frozen part."""
@@ -61,17 +64,19 @@ class TrainingOptions(JobOptions):
 def main(arguments: Sequence[str]) -> None:
     options = cli.parse(TrainingOptions, arguments, example="python benchmarks/training.py --root workspace")
     logging.getLogger().setLevel(logging.WARNING)
-    with tempfile.TemporaryDirectory(dir=Path(options.cache).parent) as temporary:
+    Path(options.cache).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.cache) as temporary:
         root, cache = Path(temporary) / "root", Path(temporary) / "cache"
         shutil.copytree(Path(absolute(options.root)) / "catalog", root / "catalog")
         schedule = ",".join(f"{stage}:{epochs}" for stage, epochs in EPOCHS.items())
         asked = ["--root", str(root), "--cache", str(cache), "--patience", "0", "--max-per-class", str(options.max_per_class)]
         asked += ["--balance-target", "subCategory"]
-        cached = trained(root, "cached", [*asked, "--schedule", schedule])
+        cached = trained(root, "cached", [*asked, "--schedule", schedule, "--cached-views", str(VIEWS)])
         pictures = trained(root, "pictures", [*asked, "--schedule", schedule, "--cached-views", "0"])
         prepared = prepare(
             TrainOptions(
-                root=str(root), max_per_class=options.max_per_class, balance_target="subCategory", schedule=schedule
+                root=str(root), max_per_class=options.max_per_class, balance_target="subCategory", schedule=schedule,
+                cached_views=VIEWS,
             ),
             Store(str(root)), catalog_of(Store(str(root))),
         )  # fmt: skip
@@ -121,13 +126,14 @@ def remembered(prepared: Prepared, place: Path, threads: int) -> dict[str, float
     """The same from tensors in memory, in this process alone: all layers, and the last block on its activations."""
     torch.set_num_threads(threads)
     options, card = prepared.options, prepared.card
-    pixels, labels = rows_of(prepared)
+    fed = list(rows_of(Store(options.root), prepared, "train", 256))
+    pixels, labels, copy = (np.concatenate(column) for column in zip(*fed, strict=True))
     choice = engines.choose("auto", "auto", gpus=0, **engines.of_this_node())
     lower = LowerNetwork(prepared.network, 1)
     engine = engines.make(lower, pixel_shape=card.decoded_size, choice=choice, threads=threads)
     pieces = (slice(start, start + engine.batch) for start in range(0, len(pixels), engine.batch))
     cache = activations.fill(
-        place, ((pixels[piece], labels[piece], np.zeros(len(labels[piece]), dtype=np.int64)) for piece in pieces), engine,
+        place, ((pixels[piece], labels[piece], copy[piece]) for piece in pieces), engine,
         views=options.cached_views, augment=partial(views_of, seed=0, how=options.augmentation), expected_rows=len(pixels),
         limit=float("inf"), streams=engine.streams,
     )  # fmt: skip
@@ -166,24 +172,6 @@ def remembered(prepared: Prepared, place: Path, threads: int) -> dict[str, float
         ]
         found[stage.name] = round(rates[-1], 1)
     return found
-
-
-def rows_of(prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels and labels of the training rows that the job is fed."""
-    options: Any = prepared.options
-    store = Store(options.root)
-    table = store.read_table(prepared.catalog.folder, columns=["product_id", "group_id", "image", "split", *options.targets])
-    found = sides.assign(prepared.scheme, table)
-    copies = prepared.fed.copies
-    rows = [
-        row
-        for row, (side, product) in enumerate(zip(found, table["product_id"].to_pylist(), strict=True))
-        if side == sides.TRAIN and (not copies or copies.get(product, 1))
-    ]
-    table = table.take(rows)
-    pixels, _ = decode_many(table["image"].to_pylist(), *prepared.card.decoded_size)
-    labels = [prepared.words.encode(target, table[target].to_pylist()) for target in prepared.words.classes]
-    return pixels, np.stack(labels, axis=1).astype(np.int64)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ FORMAT = 3
 target's threshold, and channels are averaged."""
 
 READABLE = (1, 2, FORMAT)
+LARGEST_SIDE = 4096
+"""Of pictures, in pixels: layers of some trunks are as large as the picture that a card names."""
+
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -122,6 +125,8 @@ def read_card(content: bytes, *, name: str) -> Card:
         if not isinstance(values["classes"], dict):
             raise ValueError("`classes` is no object")
         card = Card(**values)
+        if not all(isinstance(side, int) and 1 <= side <= LARGEST_SIDE for side in (*card.decoded_size, *card.input_size)):
+            raise ValueError(f"sizes are {card.decoded_size} and {card.input_size}, expected sides of 1 to {LARGEST_SIDE}")
         if card.pooling not in backbones.POOLINGS:
             raise ValueError(f"`pooling` is {card.pooling!r}")
         if any(len(card.review_thresholds(target)) != len(names) for target, names in card.classes.items()):

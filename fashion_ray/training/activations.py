@@ -256,8 +256,9 @@ def _matrix(column: pa.FixedSizeListArray) -> np.ndarray:
 def _sweep(folder: Path) -> None:
     """Remove what runs that were killed a day ago or earlier left half-filled."""
     for left in folder.glob(".*.*"):
-        if time.time() - left.stat().st_mtime > STALE_S:
-            left.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process may finish or sweep it meanwhile
+            if time.time() - left.stat().st_mtime > STALE_S and left.is_file():
+                left.unlink()
 
 
 def _make_room(folder: Path, rows: int, views: int, row_bytes: int, limit: float) -> None:
@@ -270,15 +271,14 @@ def _make_room(folder: Path, rows: int, views: int, row_bytes: int, limit: float
             f"--cache-limit: the activations need {needed / 1e9:.2f} GB and the limit is {limit / 1e9:.2f} GB; "
             f"expected more. Pass a higher --cache-limit, {remedy}"
         )
-    entries = sorted(folder.glob(f"*{SUFFIX}"), key=lambda entry: entry.stat().st_mtime)
-    sizes = {entry: entry.stat().st_size for entry in entries}
-    used, free = sum(sizes.values()), shutil.disk_usage(folder).free
-    for entry in entries:
+    entries = _entries(folder)
+    used, free = sum(size for _, size, _ in entries), shutil.disk_usage(folder).free
+    for used_last, size, entry in entries:
         if used + needed <= limit and needed <= 0.9 * free:
             break
-        log.info("removing %s of %.2f GB from the cache, unused for %s", entry.name, sizes[entry] / 1e9, _age(entry))
+        log.info("removing %s of %.2f GB from the cache, unused for %s", entry.name, size / 1e9, _age(used_last))
         entry.unlink(missing_ok=True)  # a reader that has it mapped keeps it
-        used, free = used - sizes[entry], free + sizes[entry]
+        used, free = used - size, free + size
     if needed > 0.9 * free:
         raise UserError(
             f"--cache: the activations need {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free; "
@@ -286,6 +286,16 @@ def _make_room(folder: Path, rows: int, views: int, row_bytes: int, limit: float
         )
 
 
-def _age(entry: Path) -> str:
-    minutes = max(0.0, time.time() - entry.stat().st_mtime) / 60
+def _entries(folder: Path) -> list[tuple[float, int, Path]]:
+    """When each entry was last used, and its size, longest unused first; without those that go meanwhile."""
+    found = []
+    for entry in folder.glob(f"*{SUFFIX}"):
+        with contextlib.suppress(FileNotFoundError):
+            facts = entry.stat()
+            found.append((facts.st_mtime, facts.st_size, entry))
+    return sorted(found)
+
+
+def _age(used_last: float) -> str:
+    minutes = max(0.0, time.time() - used_last) / 60
     return f"{minutes / 60:.0f} hours" if minutes > 90 else f"{minutes:.0f} minutes"

@@ -149,14 +149,14 @@ class StageLoop:
     def _step(self, batch: Batch) -> Answers:
         """One step of the optimizer, by the gradient of the whole batch in however many parts it is run."""
         masses = masses_of(batch)
-        shared = self._shared(masses)
+        everywhere = _summed(masses)
         losses, sums, logits = [], [], []
         self._optimizer.zero_grad(set_to_none=True)
         for part, last in _parts(batch, self._recipe.accumulate):
             with contextlib.nullcontext() if last else self._unsynchronised():
                 of_part = self._forward(self._model, part.inputs)
                 sums.append(sums_of(of_part, part, self._loss))
-                losses.append(total_of(sums[-1], shared, self._loss))
+                losses.append(_world() * total_of(sums[-1], everywhere, self._loss))  # gradients are averaged
                 losses[-1].backward()  # type: ignore[no-untyped-call]
             logits.append([values.detach() for values in of_part])
         if self._recipe.clip_gradient:
@@ -168,14 +168,6 @@ class StageLoop:
         whole = [torch.cat(values) if len(values) > 1 else values[0] for values in zip(*logits, strict=True)]
         added = [torch.stack([value.detach() for value in values]).sum(0) for values in zip(*sums, strict=True)]
         return Answers(torch.stack([loss.detach() for loss in losses]).sum(), added, masses, whole)
-
-    def _shared(self, masses: Tensor) -> Tensor:
-        """What each worker's sums are divided by, so that the mean over workers is the mean over the labels of all of them."""
-        if _world() == 1:
-            return masses
-        everywhere = masses.clone()
-        torch.distributed.all_reduce(everywhere)
-        return everywhere / _world()
 
     def _unsynchronised(self) -> contextlib.AbstractContextManager[None]:
         """Gradients are added up over workers in the last part alone."""
@@ -206,6 +198,15 @@ def _parts(batch: Batch, count: int) -> Iterator[tuple[Batch, bool]]:
     for number, ((inputs, labels), other) in enumerate(zip(pieces, others, strict=True), 1):
         if len(labels):
             yield Batch(inputs, labels, other, batch.share), number == min(count, len(batch.labels))
+
+
+def _summed(masses: Tensor) -> Tensor:
+    """The labels of all workers, which each one's sums are divided by: an unlabelled row of one counts for none."""
+    if _world() == 1:
+        return masses
+    everywhere = masses.clone()
+    torch.distributed.all_reduce(everywhere)
+    return everywhere
 
 
 def _world() -> int:

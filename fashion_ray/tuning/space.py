@@ -24,6 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fashion_ray.config import without_password
 from fashion_ray.errors import UserError
 from fashion_ray.models.weights import PACKAGES
 from fashion_ray.training.options import PRESETS, TrainOptions
@@ -131,7 +132,7 @@ def parse(lines: Sequence[str], base: TrainOptions) -> Space:
         try:
             axes.append(_axis(line, axes, base))
         except UserError as error:
-            problems.append(f"--space {line!r}: {error}")
+            problems.append(f"--space {without_password(line)!r}: {error}")
     if problems:
         raise UserError(" | ".join(problems))
     if not axes:
@@ -211,6 +212,10 @@ def _axis(line: str, earlier: Sequence[Axis], base: TrainOptions) -> Axis:
         axis = _range(name, bounds[1], bounds[2], log=bounds[3] is not None, only_if=only_if)
     else:
         axis = Axis(name=name, choices=tuple(dict.fromkeys(match[2].split())), only_if=only_if)
+    if any(without_password(choice) != choice for choice in axis.choices):
+        raise UserError(
+            f"{name} has a password or token in it, which ledgers and tables would show; expected it in the environment"
+        )
     when = {only_if[0]: only_if[1][0]} if only_if else {}
     for text in axis.choices or (axis.text(axis.low), axis.text(axis.high)):
         options_of(base, {**_reached(when, earlier), name: text})

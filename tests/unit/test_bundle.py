@@ -306,59 +306,6 @@ def test_is_safetensors_and_json_and_nothing_else(tmp_path: Path, monkeypatch: p
     bundle.load(files(), name="a bundle")
 
 
-def test_each_class_has_its_own_threshold_or_its_targets() -> None:
-    assert PLAIN.review_thresholds("articleType") == [1 / 3, 0.25, 1.1]
-    assert PLAIN.review_thresholds("season") == [1.0, 1.0, 1.0]
-    assert replace(PLAIN, class_thresholds={}).review_thresholds("subCategory") == [0.9, 0.9]
-
-
-def test_a_bundle_of_format_1_is_read_and_keeps_its_versions() -> None:
-    """As it was written before there were thresholds a class, with the versions that it got then."""
-    content = json.loads(bundle.dump(replace(card(), class_thresholds={}), network())[CARD])
-    del content["class_thresholds"], content["pooling"]
-    weights = state_of(network())
-    content["head_version"] = bundle.digest(
-        [content[key] if key != "classes" else list(CLASSES.items()) for key in FIELDS_OF_FORMAT_1],
-        {key: value for key, value in weights.items() if not key.startswith("trunk.")},
-    )
-    old = json.dumps({**content, "format": 1}).encode()
-    loaded, _ = bundle.load({**files(), CARD: old}, name="an old bundle")
-    assert loaded.head_version == content["head_version"] != PLAIN.head_version
-    assert loaded.review_thresholds("season") == [1.0, 1.0, 1.0]
-
-
-def test_a_bundle_of_format_2_is_read_and_keeps_its_versions() -> None:
-    """As it was written before trunks could be flattened, with the versions that it got then."""
-    content = json.loads(files()[CARD])
-    del content["pooling"]
-    content["trunk_version"] = bundle.digest(
-        [content[key] for key in ("backbone", "mean", "std", "decoded_size", "input_size")],
-        {key: value for key, value in state_of(network()).items() if key.startswith("trunk.")},
-    )
-    loaded, _ = bundle.load({**files(), CARD: json.dumps({**content, "format": 2}).encode()}, name="an old bundle")
-    assert versions(loaded) == versions(PLAIN)
-    assert loaded.pooling == "average"
-
-
-def test_a_flattened_trunk_comes_back_as_one() -> None:
-    trunk = backbones.skeleton("test_resnet", input_size=(64, 48), pooling="flatten")
-    width = trunk.spec.embedding_dim
-    made = Network(card().geometry, trunk, build_heads("mlp:5:relu", width, CLASSES, 0.3)).eval()
-    flat = replace(card(), pooling="flatten", head="mlp:5:relu", embedding_dim=width)
-    loaded, again = bundle.load(bundle.dump(flat, made), name="a bundle")
-    assert (loaded.pooling, again.trunk.spec) == ("flatten", trunk.spec)
-    pixels = torch.randint(0, 256, (3, 40, 30, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        for one, other in zip(again(pixels), made(pixels), strict=True):
-            assert torch.equal(one, other)
-    assert width > 96
-
-
-def test_a_format_that_is_not_known_is_named_with_those_that_are() -> None:
-    with pytest.raises(UserError, match=r"a bundle.*format 4, expected one of \(1, 2, 3\)"):
-        bundle.read_card(with_value("format", 4), name="a bundle")
-
-
 def test_an_empty_network_has_the_cards_preprocessing() -> None:
     made = bundle.empty_network(replace(card(), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
     white = torch.full((1, 40, 30, 3), 255, dtype=torch.uint8)

@@ -207,6 +207,7 @@ def worked(rank: int, world: int) -> tuple[dict[str, Tensor], list[dict[str, flo
     optimizer = make_optimizer(network, recipe)
     pixels, labels = toy(GLOBAL * STEPS)
     labels[::6, 0] = -1  # all of them rows of the first of two workers
+    labels[2:GLOBAL, 0] = -1  # the first batch has one label left, of the second worker
     order = [row for row in range(len(labels)) if row % world == rank]
     metrics = []
     for stage in STAGES:
@@ -249,4 +250,4 @@ def test_two_workers_learn_what_one_learns(tmp_path: Path) -> None:
                     assert other[key] == pytest.approx(figure, rel=1e-5), key
     # They did learn, so the agreement says something.
     assert any(float((weights[key] - start[key]).abs().max()) > 0.05 for key in weights if key.endswith("weight"))
-    assert metrics[-1]["train_loss"] < 0.7 * metrics[0]["train_loss"]
+    assert metrics[-1]["train_loss"] < 0.9 * metrics[0]["train_loss"]

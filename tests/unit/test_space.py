@@ -147,3 +147,8 @@ def test_numbers_of_a_range_can_be_typed_again_and_stay_inside() -> None:
     assert axis.text(0.00123456) == "0.001235"
     assert float(axis.text(1e-9)) == 1.23456e-4 and float(axis.text(1.0)) == 0.0123456
     assert Axis(name="shift", low=0, high=8, whole=True).text(7.6) == "8"
+
+
+def test_a_password_is_refused_and_not_shown() -> None:
+    said = refused("weights=none https://user:hunter2@host/weights.pth")
+    assert "expected it in the environment" in said and "hunter2" not in said
