@@ -38,7 +38,6 @@ from fashion_ray.tuning.running import Setup, run_trials
 from fashion_ray.tuning.session import Session
 from fashion_ray.tuning.slots import plan_slots
 from fashion_ray.tuning.space import Point, options_of
-from fashion_ray.tuning.trial import check_cached
 from fashion_ray.tuning.trials import Tried, nth_point
 
 log = logging.getLogger(__name__)
@@ -86,7 +85,7 @@ def search(
 ) -> Found:
     """Run the trials that are not finished, then the finalists'. Raises UserError if no trial came to a figure."""
     options, base = plan.options, plan.base
-    check_cached(prepare(base, store, catalog))
+    prepare(base, store, catalog)
     slots = plan_slots(
         options.parallel, cpus=has.cpus, gpus=has.gpus if choice.device == "cuda" else 0, cpus_per_node=has.cpus_per_node
     )
