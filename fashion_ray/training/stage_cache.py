@@ -57,7 +57,6 @@ class Entries:
         name = fingerprint(*key, split, self.views(split, stage), *changed)
         return Path(self.cache) / "activations" / (name + SUFFIX)
 
-
     def pictures(self, split: str) -> Path:
         """The file of the decoded pixels of a split's rows, which `data_key` must name with their size."""
         name = fingerprint(self.data_key, "pictures", split, self.rank, self.world)
