@@ -87,7 +87,8 @@ def _with(*more: str) -> tuple[str, ...]:
 
 
 _MASTER = _with(
-    "targets=masterCategory", WITHOUT_HOME, "split=80/20", "max_per_class=800", "class_rows=Free Items=214;Sporting Goods=50", "flip=true", "shift=4",
+    "targets=masterCategory", WITHOUT_HOME,
+    "split=80/20", "max_per_class=800", "class_rows=Free Items=214;Sporting Goods=50", "flip=true", "shift=4",
     "backbone=vgg16", "input_size=224x224", "pooling=flatten", "head=mlp", "head_widths=50,20", "optimizer=adam",
     "heads_learning_rate=0.001", "batch_size=10", "schedule=heads:10", "patience=5", "monitor=validation_loss",
 )  # fmt: skip
@@ -167,7 +168,8 @@ STUDIES: Mapping[str, Study] = {
     "class30-cnn": Study(
         about="two pairs of convolutions with batch norm and a dense layer from scratch, the label that joins three levels",
         settings=_with(
-            *_SCRATCH, "targets=joined_category", WITHOUT_HOME, "split=72/18/10", "input_size=80x60", "schedule=all:10", "flip=true",
+            *_SCRATCH, "targets=joined_category", WITHOUT_HOME, "split=72/18/10", "input_size=80x60", "schedule=all:10",
+            "flip=true",
         ),
         theirs="balance 0.815 of its 30 classes",
         groups=(
