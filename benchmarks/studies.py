@@ -56,7 +56,9 @@ def main(arguments: Sequence[str]) -> None:
     if plan.space is None or plan.options.search != "grid":
         raise UserError(f"--study: {options.study} has no grid; expected a study with one, such as article-grid24")
     grid = plan.space.points()
-    sample = [grid[number * len(grid) // options.points] for number in range(min(options.points, len(grid)))]
+    count = min(options.points, len(grid))
+    sample = [grid[(number * len(grid) // count + number) % len(grid)] for number in range(count)]  # of each last value some
+    prepare(options_of(plan.base, sample[0]), store := Store(plan.base.root), catalog_of(store))  # what is imported once
     alone, shared, pictures = [], [], []
     for number, point in enumerate(sample):
         with tempfile.TemporaryDirectory(dir=options.cache if os.path.isdir(options.cache) else None) as folder:

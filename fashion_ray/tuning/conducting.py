@@ -56,7 +56,7 @@ def conduct(
     yield f"comparison {store.show('reports', name, 'study.md')}"
     failed = [one.error for entry in entries for one in entry.figures]
     if all(failed):
-        raise UserError(failed[0])
+        raise UserError(way_out(failed[0]))
 
 
 def _training(
@@ -72,8 +72,8 @@ def _training(
     try:
         return train_inside(run, mine, one.options, store, catalog, choice, has, study=plan.options.study)
     except UserError as error:
-        problem = way_out(str(error))
-        return Figures(run=mine, backbone=one.options.backbone, error=problem), [f"run {mine} not run: {problem}"]
+        figures = Figures(run=mine, backbone=one.options.backbone, error=str(error))
+        return figures, [f"run {mine} not run: {way_out(str(error))}"]
 
 
 def _entries(plan: Plan, by_group: dict[str, list[Figures]]) -> list[Entry]:

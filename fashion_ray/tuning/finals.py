@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from fashion_ray import tracking
+from fashion_ray.catalog.statistics import balance
 from fashion_ray.cluster import Resources
 from fashion_ray.config import without_password
 from fashion_ray.models.engines import EngineChoice, make
@@ -71,7 +72,9 @@ def figures_of(prepared: Prepared, result: TrainResult, run_id: str) -> Figures:
     one = result.evaluations["test"][target]
     return Figures(
         run=options.name, run_id=run_id, target=target, backbone=options.backbone, weights=without_password(options.weights),
-        input_size=options.input_size, split=options.split, train_rows=prepared.fed.rows, test_rows=one.rows,
+        input_size=options.input_size, split=options.split, classes=len(prepared.words.classes[target]),
+        balance=balance([str(code) for code in prepared.fed.classes[target] if code >= 0]),
+        train_rows=prepared.fed.rows, test_rows=one.rows,
         accuracy=one.accuracy, low=one.accuracy_low, high=one.accuracy_high, weighted_f1=one.weighted_f1,
         macro_f1=one.macro_f1, majority=one.majority_share, collapsed=one.collapsed,
         parameters=count_parameters(prepared.network)[0], size_mb=sum(map(len, result.files.values())) / MB,

@@ -28,6 +28,10 @@ class Figures:
     weights: str = ""
     input_size: str = ""
     split: str = ""
+    classes: int = 0
+    balance: float = math.nan
+    """Of the training rows as they are fed: entropy of the class shares over that of even ones."""
+
     train_rows: int = 0
     test_rows: int = 0
     accuracy: float = math.nan
@@ -114,10 +118,12 @@ def _row(entry: Entry) -> dict[str, str]:
     return {
         **said, "accuracy": f"{mean(accuracies):.4f} [{low:.4f}, {high:.4f}]",
         "weighted F1": f"{mean(one.weighted_f1 for one in done):.4f}", "macro F1": f"{mean(one.macro_f1 for one in done):.4f}",
-        "commonest": f"{mean(one.majority for one in done):.4f}", "parameters": f"{first.parameters:,}",
+        "commonest": f"{mean(one.majority for one in done):.4f}",
+        "classes": str(first.classes), "balance": f"{first.balance:.3f}",
+        "parameters": f"{first.parameters:,}",
         "MB": f"{first.size_mb:.1f}", "images/s": f"{mean(one.images_per_second for one in done):.0f}",
         "best epoch": ", ".join(f"{one.best_epoch} of {one.epochs}" for one in done), "of": "; ".join(notes),
     }  # fmt: skip
 
 
-_COLUMNS = ("weighted F1", "macro F1", "commonest", "parameters", "MB", "images/s", "best epoch")
+_COLUMNS = ("weighted F1", "macro F1", "commonest", "classes", "balance", "parameters", "MB", "images/s", "best epoch")

@@ -154,7 +154,8 @@ def figures(run: str, accuracy: float) -> Figures:
     """A training that ended well."""
     return Figures(
         run=run, target="articleType", backbone="lenet5", weights="none", input_size="32x32", accuracy=accuracy, low=0.7,
-        high=0.9, weighted_f1=0.8, macro_f1=0.5, majority=0.2, parameters=81_194, size_mb=0.33, images_per_second=100.0,
+        high=0.9, weighted_f1=0.8, macro_f1=0.5, majority=0.2, classes=67, balance=0.728,
+        parameters=81_194, size_mb=0.33, images_per_second=100.0,
         best_epoch=3, epochs=5,
     )  # fmt: skip
 
@@ -168,6 +169,7 @@ def test_the_comparison_sets_theirs_beside_ours_and_says_what_was_not_run() -> N
     table = compared(entries)
     assert list(table["accuracy"]) == ["0.8000 [0.7000, 0.9000]", "0.8500 [0.2147, 1.4853]", "not run"]
     assert list(table["theirs"]) == ["accuracy 0.86", "none", "accuracy 0.9"]
+    assert table["classes"][0] == "67" and table["balance"][1] == "0.728" and table["balance"][2] == ""
     assert "2 of 3 trainings" in table["of"][1] and "lenet5 at 32x32" in table["of"][0] and table["of"][2] == "--weights: no"
     text = markdown(table)
     assert len(text.splitlines()) == 5 and len({line.count("|") for line in text.splitlines()}) == 1
