@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from fashion_ray import tracking
 from fashion_ray.cluster import Resources
 from fashion_ray.errors import UserError
+from fashion_ray.models import engines
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
@@ -69,10 +70,13 @@ def _training(
     if known is not None:
         return known, [f"run {mine} is finished and not run again"]
     log.info("study %s: %s", plan.options.study, one.name)
+    own = one.options
     try:
-        return train_inside(run, mine, one.options, store, catalog, choice, has, study=plan.options.study)
+        if (own.engine, own.precision) != (plan.base.engine, plan.base.precision):
+            choice = engines.choose(own.engine, own.precision, gpus=has.gpus, **engines.of_this_node())
+        return train_inside(run, mine, own, store, catalog, choice, has, study=plan.options.study)
     except UserError as error:
-        figures = Figures(run=mine, backbone=one.options.backbone, error=str(error))
+        figures = Figures(run=mine, backbone=own.backbone, error=str(error))
         return figures, [f"run {mine} not run: {way_out(str(error))}"]
 
 
