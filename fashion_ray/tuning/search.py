@@ -28,7 +28,7 @@ from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 from fashion_ray.training.options import TrainOptions
 from fashion_ray.training.preparing import prepare
-from fashion_ray.tuning.finals import train_inside
+from fashion_ray.tuning.finals import finished, train_inside
 from fashion_ray.tuning.following import MlflowBook
 from fashion_ray.tuning.leaderboard import FACTS, leaderboard, lines
 from fashion_ray.tuning.ledger import FAILED, FINAL, SEARCH, Ledger, Record, best
@@ -163,8 +163,14 @@ def retrain(
     found: Found, plan: Plan, store: Store, catalog: Snapshot, choice: EngineChoice, has: Resources, run: tracking.TrackedRun,
     name: str,
 ) -> tuple[Figures, list[str]]:  # fmt: skip
-    """Train the winner as jobs/train.py does, evaluate it on test and register it; what came of it, also in lines."""
+    """Train the winner as jobs/train.py does, evaluate it on test and register it; what came of it, also in lines.
+
+    A winner that was trained before is not trained again; one of a study is not registered.
+    """
     mine = f"{name}-{found.winner.phase}-{found.winner.number}"
+    known = finished(store, mine)
+    if known is not None:
+        return known, [f"run {mine} is finished and not run again", f"report {store.show('reports', mine, 'training.html')}"]
     return train_inside(run, mine, found.options, store, catalog, choice, has, study=plan.options.study)
 
 
