@@ -7,9 +7,12 @@ BIN = $(VENV)/bin
 DEMO_ROOT ?= $(CURDIR)/workspace
 # Options of `make drill`.
 DRILL ?=
+# Of `make study`: which one, and more options of jobs/tune.py.
+NAME ?=
+STUDY ?=
 INSTALLED = $(VENV)/.installed-dev
 
-.PHONY: install demo test check format unit drill train-drill lock ui clean help
+.PHONY: install demo test check format unit drill train-drill study lock ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -47,6 +50,9 @@ drill: $(INSTALLED) ## kill nightly scoring in every way and check what is left 
 
 train-drill: $(INSTALLED) ## kill a training run in every way and check that it ends as if nothing had been
 	$(BIN)/python benchmarks/train_drill.py $(DRILL)
+
+study: $(INSTALLED) ## an earlier study on the workspace's catalog: NAME=class30-cnn STUDY="--set schedule=all:2" (docs/studies.md)
+	FASHION_RAY_ROOT=$(DEMO_ROOT) $(BIN)/python jobs/tune.py --study $(NAME) $(STUDY)
 
 ui: $(INSTALLED) ## the MLflow UI over the workspace's runs, on localhost
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(DEMO_ROOT)/mlflow/mlflow.db

@@ -28,16 +28,17 @@ def parse(
     *,
     example: str,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
+    chooser: str = "--preset",
 ) -> Options:
-    """Build a job's options from its arguments; `--preset NAME` is read first and replaces the defaults.
+    """Build a job's options from its arguments; `--preset NAME` (or another `chooser`) is read first and replaces the defaults.
 
     Raises UserError for anything that is not an option, or not a value of one. `--help` prints and exits with 0.
     """
     defaults: dict[str, Any] = {}
     if presets is not None:
-        name = _preset_name(arguments)
+        name = _preset_name(arguments, chooser)
         if name is not None and name not in presets:
-            raise UserError(f"--preset: got {name!r}, expected one of {', '.join(presets)}")
+            raise UserError(f"{chooser}: got {name!r}, expected one of {', '.join(presets)}")
         defaults = dict(presets[name]) if name is not None else {}
     errors = io.StringIO()
     try:
@@ -55,12 +56,12 @@ def parse(
         raise _user_error(stop) or UserError(_plain(errors.getvalue()) + " (see --help)") from None
 
 
-def _preset_name(arguments: Sequence[str]) -> str | None:
+def _preset_name(arguments: Sequence[str], chooser: str) -> str | None:
     name = None
     for position, argument in enumerate(arguments):
-        if argument.startswith("--preset="):
+        if argument.startswith(f"{chooser}="):
             name = argument.split("=", 1)[1]
-        elif argument == "--preset" and position + 1 < len(arguments):
+        elif argument == chooser and position + 1 < len(arguments):
             name = arguments[position + 1]
     return name
 

@@ -2,7 +2,8 @@
 
 What is frozen is run once a view of each picture instead of once an epoch. An entry is an Arrow file of the node-local cache,
 memory-mapped where it is read, so it may be larger than memory: record batches of CHUNK_ROWS rows, a column of bfloat16 values
-a view, and the labels. Entries that were not used for longest make room for new ones.
+a view, and the labels. Where nothing is frozen the values are the decoded pixels, uint8. Entries that were not used for longest
+make room for new ones.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ PROGRESS_ROWS = 8192
 STALE_S = 24 * 3600
 SUFFIX = ".arrow"
 
+_REMEDIES = {
+    torch.bfloat16: "fewer --cached-views, or --cached-views 0 to train from pictures",
+    torch.uint8: "or a smaller --decoded-size",
+}
+
 Augment = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Pixels (rows, ...) and the number of the view that is wanted of each row, to pixels; view 0 is the picture as it is."""
 
@@ -50,7 +56,7 @@ class Activations:
     """Cached values of some rows, and their labels (rows, targets)."""
 
     chunks: list[list[np.ndarray]]
-    """Of each chunk of CHUNK_ROWS rows, of each view: bfloat16 values as int16 (rows, values)."""
+    """Of each chunk of CHUNK_ROWS rows, of each view: bfloat16 values as int16, or pixels as uint8 (rows, values)."""
 
     shape: tuple[int, ...]
     """Of a row's values."""
@@ -89,11 +95,12 @@ class Activations:
             yield Batch(self.values(rows, [0] * len(rows)), self.labels[start : start + batch_size])
 
     def values(self, rows: Iterable[int], views: Iterable[int]) -> Tensor:
-        """A copy of these rows, each in its view: bfloat16 (rows, ...)."""
+        """A copy of these rows, each in its view: bfloat16, or uint8 pixels (rows, ...)."""
         found = np.stack([
             self.chunks[row // CHUNK_ROWS][view][row % CHUNK_ROWS] for row, view in zip(rows, views, strict=True)
         ])  # fmt: skip
-        return torch.from_numpy(found).view(torch.bfloat16).view(-1, *self.shape)
+        values = torch.from_numpy(found)
+        return (values if values.dtype == torch.uint8 else values.view(torch.bfloat16)).view(-1, *self.shape)
 
 
 def load(place: Path) -> Activations | None:
@@ -123,12 +130,14 @@ def fill(
     expected_rows: int,
     limit: float,
     streams: int = 1,
+    kind: torch.dtype = torch.bfloat16,
 ) -> Activations:
     """Run the engine over (pixels, labels, copy) batches, once a view, and keep the results; replaces what is there as a whole.
 
     A row that comes in several copies, numbered from 0, gets further views in each of them, not the same ones. Entries beside
     it that were not used for longest are removed as far as all would exceed `limit`, in bytes. `streams` calls of the engine
-    run side by side. Raises UserError if the limit or the disk cannot hold them.
+    run side by side; `kind` is what is kept of what it gives, bfloat16 or uint8. Raises UserError if the limit or the disk
+    cannot hold them.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     _sweep(place.parent)
@@ -136,11 +145,11 @@ def fill(
     writer: _Writer | None = None
     rows = 0
     try:
-        for values, labels in _computed(batches, engine, views, augment, streams):
+        for values, labels in _computed(batches, engine, views, augment, streams, kind):
             if writer is None:
                 shape = tuple(values[0].shape[1:])
-                _make_room(place.parent, expected_rows, views, 2 * int(np.prod(shape)), limit)
-                writer = _Writer(temporary, shape, views, labels.shape[1])
+                _make_room(place.parent, expected_rows, views, kind.itemsize * int(np.prod(shape)), limit, _REMEDIES[kind])
+                writer = _Writer(temporary, shape, views, labels.shape[1], kind)
             writer.add(values, labels)
             rows += len(labels)
             if rows // PROGRESS_ROWS > (rows - len(labels)) // PROGRESS_ROWS:
@@ -172,6 +181,7 @@ def _computed(
     views: int,
     augment: Augment,
     streams: int,
+    kind: torch.dtype,
 ) -> Iterator[tuple[list[Tensor], np.ndarray]]:
     """The values of each view, and the labels, of each batch in turn; further ones are computed meanwhile."""
     waiting: deque[tuple[list[Future[list[np.ndarray]]], np.ndarray]] = deque()
@@ -179,7 +189,7 @@ def _computed(
 
     def first() -> tuple[list[Tensor], np.ndarray]:
         futures, labels = waiting.popleft()
-        return [torch.from_numpy(future.result()[0]).to(torch.bfloat16) for future in futures], labels
+        return [torch.from_numpy(future.result()[0]).to(kind) for future in futures], labels
 
     with ThreadPoolExecutor(streams + 1, thread_name_prefix="activations") as pool:
         try:
@@ -198,14 +208,15 @@ def _computed(
 class _Writer:
     """Batches of any size into an Arrow file of whole chunks."""
 
-    def __init__(self, place: Path, shape: tuple[int, ...], views: int, targets: int) -> None:
+    def __init__(self, place: Path, shape: tuple[int, ...], views: int, targets: int, kind: torch.dtype) -> None:
         self._width, self._views, self._targets = int(np.prod(shape)), views, targets
+        self._stored, arrow = (torch.uint8, pa.uint8()) if kind == torch.uint8 else (torch.int16, pa.int16())
         self._schema = pa.schema(
             {
                 "labels": pa.list_(pa.int64(), targets),
-                **{f"view_{number}": pa.list_(pa.int16(), self._width) for number in range(views)},
+                **{f"view_{number}": pa.list_(arrow, self._width) for number in range(views)},
             },
-            metadata={"shape": json.dumps(shape), "values": "bfloat16"},
+            metadata={"shape": json.dumps(shape), "values": str(kind).removeprefix("torch.")},
         )
         self._sink = pa.OSFile(str(place), "wb")
         self._file = pa.ipc.new_file(self._sink, self._schema)
@@ -215,7 +226,7 @@ class _Writer:
 
     def add(self, values: list[Tensor], labels: np.ndarray) -> None:
         """Write what is a whole chunk, and keep the rest for the next."""
-        self._values.append([view.contiguous().view(torch.int16).flatten(1).numpy() for view in values])
+        self._values.append([view.contiguous().view(self._stored).flatten(1).numpy() for view in values])
         self._labels.append(labels)
         self._waiting += len(labels)
         if self._waiting >= CHUNK_ROWS:
@@ -261,11 +272,10 @@ def _sweep(folder: Path) -> None:
                 left.unlink()
 
 
-def _make_room(folder: Path, rows: int, views: int, row_bytes: int, limit: float) -> None:
+def _make_room(folder: Path, rows: int, views: int, row_bytes: int, limit: float, remedy: str) -> None:
     """Say what an entry will need, and remove others, those first that were not used for longest, until it fits."""
     needed = rows * views * row_bytes
     log.info("caching %d rows x %d views of %.1f KB: %.2f GB", rows, views, row_bytes / 1e3, needed / 1e9)
-    remedy = "fewer --cached-views, or --cached-views 0 to train from pictures"
     if needed > limit:
         raise UserError(
             f"--cache-limit: the activations need {needed / 1e9:.2f} GB and the limit is {limit / 1e9:.2f} GB; "

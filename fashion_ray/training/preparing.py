@@ -142,7 +142,8 @@ def first_network(options: TrainOptions, words: vocabulary.Vocabulary, catalog: 
     """The network before its first step, the same for the same options, and a card without versions."""
     torch.manual_seed(options.seed)
     input_size = size_of(options.input_size)
-    trunk = backbones.build(options.backbone, options.weights, input_size=input_size, pooling=options.pooling)
+    weights = options.weights.replace("{backbone}", options.backbone)  # a folder of weights, for several trunks
+    trunk = backbones.build(options.backbone, weights, input_size=input_size, pooling=options.pooling)
     if options.weights == "none" and options.batchnorm == "frozen" and any(map(is_batch_norm, trunk.modules())):
         log.warning(
             "the batch norm of an untrained %s has seen no pictures, and stays so: pass --batchnorm learned", options.backbone

@@ -22,10 +22,12 @@ from fashion_ray.training.run import TrainResult
 log = logging.getLogger(__name__)
 
 
-def publish(result: TrainResult, store: Store, catalog: Snapshot, run: tracking.TrackedRun, name: str) -> str:
+def publish(
+    result: TrainResult, store: Store, catalog: Snapshot, run: tracking.TrackedRun, name: str, *, study: str = ""
+) -> str:
     """Log plots, tables, the report and the bundle, and register it; what became of it, in words.
 
-    A control experiment is not registered: it must never become the champion.
+    A control experiment, or what belongs to a study, is not registered: it must never become the champion.
     """
     for target in collapsed(result):
         log.warning("the head of %s has collapsed: it answers one class for nearly everything; do not use it", target)
@@ -70,6 +72,8 @@ def publish(result: TrainResult, store: Store, catalog: Snapshot, run: tracking.
     model = f"model {result.card.model_version}"
     if result.card.provenance["shuffle_labels"]:
         return f"{model} not registered: its labels were drawn at random"
+    if study:
+        return f"{model} not registered: it belongs to the study {study}"
     version, alias = tracking.register(run, "bundle", result.card.model_version)
     return f"{model} registered as version {version}" + (f" ({alias})" if alias else "")
 

@@ -17,7 +17,7 @@ from fashion_ray.models.engines import EngineChoice
 from fashion_ray.models.network import Network, state_of
 from fashion_ray.snapshots import fingerprint
 from fashion_ray.training.activations import SUFFIX, Activations
-from fashion_ray.training.augment import Augmentation
+from fashion_ray.training.augment import Augmentation, augmented
 from fashion_ray.training.imbalance import Sampling
 from fashion_ray.training.losses import Batch
 from fashion_ray.training.mixing import mixed
@@ -57,6 +57,11 @@ class Entries:
         name = fingerprint(*key, split, self.views(split, stage), *changed)
         return Path(self.cache) / "activations" / (name + SUFFIX)
 
+    def pictures(self, split: str) -> Path:
+        """The file of the decoded pixels of a split's rows, which `data_key` must name with their size."""
+        name = fingerprint(self.data_key, "pictures", split, self.rank, self.world)
+        return Path(self.cache) / "activations" / (name + SUFFIX)
+
 
 def is_cached(stage: Stage, network: Network, cached_views: int) -> bool:
     """Whether a stage is fed from the cache: something of the trunk is frozen below it."""
@@ -87,6 +92,16 @@ def epoch_batches(
     """The batches of an epoch from the cache."""
     generator = torch.Generator().manual_seed(seed)
     return maybe_mixed(rows.shuffled(batch_size, generator=generator, sampling=sampling), recipe, seed)
+
+
+def picture_batches(
+    rows: Activations, batch_size: int, recipe: Recipe, sampling: Sampling | None, how: Augmentation, *, seed: int
+) -> Iterator[Batch]:
+    """The batches of an epoch from decoded pixels, each picture augmented anew."""
+    generator = torch.Generator().manual_seed(seed)
+    fed = rows.shuffled(batch_size, generator=generator, sampling=sampling)
+    changed = (Batch(augmented(batch.inputs, how, generator=generator), batch.labels) for batch in fed)
+    return maybe_mixed(changed, recipe, seed)
 
 
 def maybe_mixed(batches: Iterator[Batch], recipe: Recipe, seed: int) -> Iterator[Batch]:

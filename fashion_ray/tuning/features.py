@@ -1,5 +1,7 @@
 """Inputs of a trial's stage, from the cache that all trials of a node share. In: a prepared run, a stage. Out: activations.
 
+A stage with nothing frozen below it, or with no views in the cache, has the decoded pixels of its rows instead.
+
 What is not there yet is computed by the trial that needs it first, while others that want something computed wait for it.
 """
 
@@ -14,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
 from torch import nn
 
 from fashion_ray.catalog.pictures import decode_many
 from fashion_ray.errors import ReconciliationError
 from fashion_ray.models.engines import EngineChoice, make
 from fashion_ray.models.network import LowerNetwork, Network
+from fashion_ray.snapshots import fingerprint
 from fashion_ray.storage import Store
 from fashion_ray.training import activations
 from fashion_ray.training.activations import Activations
@@ -43,11 +47,7 @@ class Features:
 
     def of(self, stage: Stage, network: Network, prepared: Prepared) -> tuple[Activations, Activations]:
         """Training and validation rows at the stage's boundary. `network` is used as it is, and left on the CPU."""
-        options = prepared.options
-        entries = Entries(
-            cache=options.cache, data_key=prepared.data_key, choice=self.choice, augmentation=options.augmentation,
-            cached_views=options.cached_views, seed=options.seed,
-        )  # fmt: skip
+        entries = self._entries(prepared, prepared.data_key)
         version = frozen_version(network, prepared.card, stage)
         places = {side: entries.place(side, stage, version) for side in ("train", "validation")}
         found = {side: activations.load(place) for side, place in places.items()}
@@ -60,6 +60,34 @@ class Features:
         train, validation = found["train"], found["validation"]
         assert train is not None and validation is not None
         return train, validation
+
+    def pictures(self, prepared: Prepared) -> tuple[Activations, Activations]:
+        """Training and validation rows as uint8 pixels (height, width, 3) of the size that pictures are decoded to."""
+        entries = self._entries(prepared, fingerprint(prepared.data_key, prepared.card.decoded_size))
+        found = []
+        for side in ("train", "validation"):
+            place = entries.pictures(side)
+            rows = activations.load(place)
+            if rows is None:
+                with alone(place.parent):
+                    rows = activations.load(place) or self._decode(place, side, prepared)
+            found.append(rows)
+        return found[0], found[1]
+
+    def _entries(self, prepared: Prepared, data_key: str) -> Entries:
+        options = prepared.options
+        return Entries(
+            cache=options.cache, data_key=data_key, choice=self.choice, augmentation=options.augmentation,
+            cached_views=options.cached_views, seed=options.seed,
+        )  # fmt: skip
+
+    def _decode(self, place: Path, side: str, prepared: Prepared) -> Activations:
+        return activations.fill(
+            place, rows_of(self.store, prepared, side, activations.CHUNK_ROWS), lambda pixels: [pixels], views=1,
+            augment=lambda pixels, view: pixels, kind=torch.uint8,
+            expected_rows=prepared.fed.rows if side == "train" else prepared.side_rows[side],
+            limit=prepared.options.cache_limit * 1e9,
+        )  # fmt: skip
 
     def _fill(self, place: Path, side: str, lower: nn.Module, prepared: Prepared, views: int) -> Activations:
         options = prepared.options

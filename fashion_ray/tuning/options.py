@@ -11,6 +11,8 @@ from fashion_ray.training.schedule import parse as stages_of
 from fashion_ray.tuning import space
 from fashion_ray.tuning.space import Space
 from fashion_ray.tuning.stopping import RULES
+from fashion_ray.tuning.studies import SEARCH_GROUP, STUDIES, Study
+from fashion_ray.tuning.study_runs import StudyRun, runs_of, space_of
 from fashion_ray.tuning.trials import SEARCHES
 
 DEFAULT_TRIALS = 20
@@ -22,6 +24,12 @@ class TuneOptions(JobOptions):
 
     name: str = ""
     """Name of the search; the same name again continues it where it stopped. None makes up a new one."""
+
+    study: str = ""
+    """An earlier study as one command: its options, search and trainings. What is typed beside it counts more, --set too."""
+
+    runs: tuple[str, ...] = ()
+    """Of a study, its search and the trainings of these names alone, such as search lenet5; none is everything."""
 
     space: tuple[str, ...] = ()
     """What to try: 'optimizer=adamw sgd' 'learning_rate=1e-4..1e-2:log' 'head_widths=256 50,20 if head=mlp', or a TOML or JSON
@@ -61,6 +69,10 @@ class TuneOptions(JobOptions):
         found = self.problems()
         named = not self.name or NAME_PATTERN.fullmatch(self.name) is not None
         found.check(named, "name", self.name, "letters, digits, '.', '_', '-'")
+        found.check(self.study in ("", *STUDIES), "study", self.study, f"one of {', '.join(STUDIES)}")
+        parts = STUDIES[self.study].parts if self.study in STUDIES else ()
+        for part in self.runs:
+            found.check(part in parts, "runs", part, f"among {', '.join(parts)}" if parts else "none without --study")
         found.check(self.search in SEARCHES, "search", self.search, f"one of {', '.join(SEARCHES)}")
         found.check(self.stopping in RULES, "stopping", self.stopping, f"one of {', '.join(RULES)}")
         for field in ("trials", "parallel", "final_epochs"):
@@ -80,7 +92,21 @@ class Plan:
     base: TrainOptions
     """The options of a trial where the space does not change them."""
 
-    space: Space
+    space: Space | None
+    """None where a study has no search."""
+
+    runs: tuple[StudyRun, ...] = ()
+    """Trainings of a study, after its search."""
+
+    @property
+    def study(self) -> Study | None:
+        """The study that is run again, if one is."""
+        return STUDIES.get(self.options.study)
+
+    @property
+    def searches(self) -> bool:
+        """Whether there is a search to run."""
+        return self.space is not None and (not self.options.runs or SEARCH_GROUP in self.options.runs)
 
     @property
     def trials(self) -> int:
@@ -94,7 +120,8 @@ class Plan:
         """What must be the same where a search is continued; budgets may differ."""
         return {
             "base": {name: without_password(str(value)) for name, value in vars(self.base).items() if name not in space.OWNED},
-            "space": [str(axis) for axis in self.space.axes],
+            "space": [str(axis) for axis in self.space.axes] if self.space is not None else [],
+            **({"study": self.options.study} if self.options.study else {}),
             "search": self.options.search, "seed": self.options.seed, "stopping": self.options.stopping,
             "final_epochs": self.options.final_epochs,
         }  # fmt: skip
@@ -102,11 +129,15 @@ class Plan:
 
 def plan_of(options: TuneOptions, root: str) -> Plan:
     """The plan, whose trials read below `root`. Raises UserError for a space or options that no trial can have."""
-    base = space.fixed(options.set, root=root, cache=options.cache)
-    found = space.parse(options.space or space.default_lines(options.set), base)
-    if options.search == "grid":
+    study = STUDIES.get(options.study)
+    settings = (*(study.settings if study is not None else ()), *options.set)
+    base = space.fixed(settings, root=root, cache=options.cache)
+    lines = options.space or (space_of(study, options.set) if study is not None else space.default_lines(options.set))
+    found = space.parse(lines, base) if lines or study is None else None
+    if found is not None and options.search == "grid":
         found.points()
-    return Plan(options=options, base=base, space=found)
+    runs = runs_of(study, options.set, options.runs, root=root, cache=options.cache) if study is not None else ()
+    return Plan(options=options, base=base, space=found, runs=runs)
 
 
 def longer(schedule: str, epochs: int | None) -> str:

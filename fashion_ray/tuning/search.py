@@ -15,7 +15,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -26,10 +26,9 @@ from fashion_ray.errors import ConflictError, UserError
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
-from fashion_ray.training import publish
 from fashion_ray.training.options import TrainOptions
 from fashion_ray.training.preparing import prepare
-from fashion_ray.training.run import claim, train
+from fashion_ray.tuning.finals import finished, train_inside
 from fashion_ray.tuning.following import MlflowBook
 from fashion_ray.tuning.leaderboard import FACTS, leaderboard, lines
 from fashion_ray.tuning.ledger import FAILED, FINAL, SEARCH, Ledger, Record, best
@@ -37,8 +36,9 @@ from fashion_ray.tuning.options import Plan, longer
 from fashion_ray.tuning.running import Setup, run_trials
 from fashion_ray.tuning.session import Session
 from fashion_ray.tuning.slots import plan_slots
-from fashion_ray.tuning.space import Point, options_of
-from fashion_ray.tuning.trial import check_cached
+from fashion_ray.tuning.space import Point, Space, options_of
+from fashion_ray.tuning.studies import way_out
+from fashion_ray.tuning.study_table import Figures
 from fashion_ray.tuning.trials import Tried, nth_point
 
 log = logging.getLogger(__name__)
@@ -85,8 +85,9 @@ def search(
     plan: Plan, store: Store, catalog: Snapshot, choice: EngineChoice, has: Resources, run: tracking.TrackedRun, name: str
 ) -> Found:
     """Run the trials that are not finished, then the finalists'. Raises UserError if no trial came to a figure."""
-    options, base = plan.options, plan.base
-    check_cached(prepare(base, store, catalog))
+    options, base, axes = plan.options, plan.base, plan.space
+    assert axes is not None, "a plan with a search has a space"
+    _check_trunks(plan, axes, store, catalog)
     slots = plan_slots(
         options.parallel, cpus=has.cpus, gpus=has.gpus if choice.device == "cuda" else 0, cpus_per_node=has.cpus_per_node
     )
@@ -95,7 +96,7 @@ def search(
     ledger, book = Ledger(store, name), MlflowBook(run, base)
 
     def propose(number: int, earlier: list[Tried]) -> Point | None:
-        return nth_point(options.search, plan.space, number, seed=options.seed, earlier=earlier)
+        return nth_point(options.search, axes, number, seed=options.seed, earlier=earlier)
 
     session = Session(
         ledger, SEARCH, propose, book, monitor=base.monitor, numbers=range(plan.trials),
@@ -122,6 +123,19 @@ def search(
     return Found(table=table, winner=winner, options=options_of(base, _as_final(winner, plan)))
 
 
+def _check_trunks(plan: Plan, axes: Space, store: Store, catalog: Snapshot) -> None:
+    """Raise UserError where the trials' options do not fit the catalog, or a study's trunk has no weights here."""
+    trunks = next((axis.choices for axis in axes.axes if axis.name == "backbone"), (plan.base.backbone,))
+    if plan.study is None:
+        prepare(plan.base, store, catalog)
+        return
+    for trunk in trunks:
+        try:
+            prepare(options_of(plan.base, {"backbone": trunk}), store, catalog)
+        except UserError as error:
+            raise UserError(way_out(str(error))) from error
+
+
 def _as_final(record: Record, plan: Plan) -> Point:
     """The point of a trial with the epochs of the final."""
     schedule = record.point.get("schedule", plan.base.schedule)
@@ -146,32 +160,25 @@ def _show(ledger: Ledger, store: Store, run: tracking.TrackedRun, name: str, bas
 
 
 def retrain(
-    found: Found, store: Store, catalog: Snapshot, choice: EngineChoice, has: Resources, run: tracking.TrackedRun, name: str
-) -> list[str]:
-    """Train the winner as jobs/train.py does, evaluate it on test and register it; what came of it, in lines."""
+    found: Found, plan: Plan, store: Store, catalog: Snapshot, choice: EngineChoice, has: Resources, run: tracking.TrackedRun,
+    name: str,
+) -> tuple[Figures, list[str]]:  # fmt: skip
+    """Train the winner as jobs/train.py does, evaluate it on test and register it; what came of it, also in lines.
+
+    A winner that was trained before is not trained again; one of a study is not registered.
+    """
     mine = f"{name}-{found.winner.phase}-{found.winner.number}"
-    options = replace(found.options, name=mine)
-    prepared = prepare(options, store, catalog)
-    parameters = tracking.flat(options) | {"catalog_snapshot": catalog.name}
-    with (
-        claim(store, options, catalog, mine) as noted,
-        tracking.run(run.tracking, "train", parameters, tags=tracking.inside(run), run_id=noted.get("run_id")) as own,
-    ):
-        store.write_json({**noted, "run_id": own.run_id}, "runs", mine, "start", "run.json")
-        result = train(prepared, store, choice, has, own, mine)
-        became = publish.publish(result, store, catalog, own, mine)
-    epoch = result.card.provenance["best_epoch"]
-    return [
-        f"winner retrained as run {mine}, best epoch {epoch} of {len(result.history)}", publish.summary(result), became,
-        f"bundle {store.show('models', result.card.model_version)}", f"report {store.show('reports', mine, 'training.html')}",
-    ]  # fmt: skip
+    known = finished(store, mine)
+    if known is not None:
+        return known, [f"run {mine} is finished and not run again", f"report {store.show('reports', mine, 'training.html')}"]
+    return train_inside(run, mine, found.options, store, catalog, choice, has, study=plan.options.study)
 
 
-def summary(found: Found, store: Store, name: str, monitor: str) -> list[str]:
+def summary(found: Found, store: Store, name: str, monitor: str, *, count: int = 5) -> list[str]:
     """The leaderboard's first lines, and where it lies."""
     counts = ", ".join(f"{count} {state}" for state, count in found.table["state"].value_counts().items())
     return [
-        f"{len(found.table)} trials ({counts}); the best by {monitor} on validation:", *lines(found.table, monitor),
+        f"{len(found.table)} trials ({counts}); the best by {monitor} on validation:", *lines(found.table, monitor, count),
         f"leaderboard {store.show('reports', name, 'leaderboard.csv')}",
     ]  # fmt: skip
 

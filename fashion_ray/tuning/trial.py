@@ -20,17 +20,16 @@ from fashion_ray.training.optimizers import make_optimizer
 from fashion_ray.training.preparing import Prepared
 from fashion_ray.training.recipe_options import recipe_of, sampling_of
 from fashion_ray.training.schedule import Stage, direction, should_stop
-from fashion_ray.training.stage_cache import epoch_batches, epoch_seed, is_cached
+from fashion_ray.training.stage_cache import epoch_batches, epoch_seed, is_cached, picture_batches
 from fashion_ray.tuning.features import Features
 
 Report = Callable[[dict[str, Any]], None]
 
 
 def run_trial(prepared: Prepared, features: Features, report: Report, *, threads: int) -> None:
-    """Train through all stages and report each epoch's figures. Raises UserError for a stage that is not fed from the cache."""
+    """Train through all stages and report each epoch's figures. Raises UserError for options that do not fit the rows."""
     options, card = prepared.options, prepared.card
     choice = features.choice
-    check_cached(prepared)
     if prepared.fed.rows < options.batch_size:
         raise UserError(f"batch_size: got {options.batch_size}, but there are {prepared.fed.rows} training rows")
     torch.set_num_threads(threads)
@@ -42,36 +41,32 @@ def run_trial(prepared: Prepared, features: Features, report: Report, *, threads
     recipe = recipe_of(options, prepared.fed, card.classes, bf16=choice.precision == "bf16")
     optimizer = make_optimizer(network, recipe)
     averages = Averages(network, recipe.ema_decay) if recipe.ema_decay else None
+    sampling = sampling_of(options, prepared.fed, card.classes)
     history: list[dict[str, Any]] = []
     for stage in prepared.stages:
-        train, validation = _features(features, stage, network, prepared, threads, device)
+        cached = is_cached(stage, network, options.cached_views)
+        if cached:
+            train, validation = _features(features, stage, network, prepared, threads, device)
+        else:
+            train, validation = features.pictures(prepared)
         loop = StageLoop(
-            network, optimizer, recipe, stage, cached=True, steps_per_epoch=max(1, len(train) // options.batch_size),
+            network, optimizer, recipe, stage, cached=cached, steps_per_epoch=max(1, len(train) // options.batch_size),
             classes={target: len(names) for target, names in card.classes.items()}, device=device, averages=averages,
         )  # fmt: skip
         values: list[float] = []
         while len(values) < stage.epochs and not should_stop(values, options.patience):
-            batches = epoch_batches(
-                train, options.batch_size, recipe, sampling_of(options, prepared.fed, card.classes),
-                seed=epoch_seed(options.seed, len(history), 0),
-            )  # fmt: skip
+            seed = epoch_seed(options.seed, len(history), 0)
+            batches = (
+                epoch_batches(train, options.batch_size, recipe, sampling, seed=seed)
+                if cached
+                else picture_batches(train, options.batch_size, recipe, sampling, options.augmentation, seed=seed)
+            )
             metrics = loop.train_epoch(batches, len(values)) | loop.evaluate(validation.in_order(256))
             history.append({"epoch": len(history) + 1, "stage": stage.name, **metrics})
             values.append(direction(options.monitor) * metrics[options.monitor])
             if math.isnan(values[-1]):
                 raise UserError(f"monitor: {options.monitor} is NaN, since no validation row has a label of it")
             report(history[-1])
-
-
-def check_cached(prepared: Prepared) -> None:
-    """Raise UserError unless every stage is fed from the cache."""
-    for stage in prepared.stages:
-        if not is_cached(stage, prepared.network, prepared.options.cached_views):
-            raise UserError(
-                f"schedule {prepared.options.schedule}, cached_views {prepared.options.cached_views}: stage {stage.name} "
-                "trains from pictures; expected heads:EPOCHS or topN:EPOCHS with cached_views of 1 or more in a search, whose "
-                "trials share one cache. Train from pictures with jobs/train.py"
-            )
 
 
 def _features(

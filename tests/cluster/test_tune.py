@@ -7,9 +7,11 @@ import time
 from fashion_ray import snapshots, tracking
 from fashion_ray.cluster import Resources
 from fashion_ray.storage import Store
+from fashion_ray.tuning.conducting import conduct
 from fashion_ray.tuning.ledger import DONE, FAILED, SEARCH, Ledger
 from fashion_ray.tuning.options import TuneOptions, plan_of
 from fashion_ray.tuning.search import hold, search
+from fashion_ray.tuning.studies import defaults
 from tests.cluster.conftest import CHOICE
 
 SETTINGS = ("schedule=heads:1", "input_size=80x64", "min_class_count=15", "cached_views=2", "engine=openvino", "precision=f32")
@@ -49,3 +51,27 @@ def test_a_search_runs_every_trial_once_and_survives_one_that_fails(
     assert best.data.metrics["score"] == found.winner.figure == parent.data.metrics["best_score"]
     assert store.exists("reports", "searched", "leaderboard.csv") and not store.exists("runs", "searched", "tune")
     assert {file.path for file in client.list_artifacts(run.run_id)} == {"plots", "tables"}
+
+
+def test_a_study_sets_theirs_beside_ours_and_repeats_nothing(
+    store: Store, catalog: snapshots.Snapshot, cache: str, resources: Resources
+) -> None:
+    settled = ("schedule=all:1", "min_class_count=15", "engine=openvino", "precision=f32")
+    asked = {**defaults("fashion-mnist"), "root": store.uri, "cache": cache, "runs": ("lenet5",), "set": settled}
+    plan = plan_of(TuneOptions(**asked), store.uri)  # type: ignore[arg-type]
+    with tracking.run(tracking.locate(store), "tune", {"name": "studied"}, tags={"study": "fashion-mnist"}) as run:
+        registered = tracking.known_models(run.tracking)
+        said = list(conduct(plan, store, catalog, CHOICE, resources, run, "studied"))
+        again = list(conduct(plan, store, catalog, CHOICE, resources, run, "studied"))
+    assert any("not registered: it belongs to the study fashion-mnist" in line for line in said)
+    assert again[0] == "run studied-lenet5 is finished and not run again" and again[1:] == said[-2:]
+    text = store.read_bytes("reports", "studied", "study.md").decode()
+    assert "| lenet5 | accuracy 0.86 | 0." in text and "lenet5 at 32x32, weights none" in text
+    client = run.tracking.client()
+    assert {file.path for file in client.list_artifacts(run.run_id, "tables")} == {
+        "tables/study.md", "tables/study.csv", "tables/study_runs.csv",
+    }  # fmt: skip
+    child = client.search_runs([client.get_run(run.run_id).info.experiment_id], "tags.mlflow.runName = 'studied-lenet5'")[0]
+    assert child.data.tags["mlflow.parentRunId"] == run.run_id and child.data.tags["study"] == "fashion-mnist"
+    assert tracking.known_models(run.tracking) == registered
+    assert client.get_run(run.run_id).data.metrics["accuracy/lenet5"] == child.data.metrics["test/articleType/accuracy"]

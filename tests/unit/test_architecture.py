@@ -46,6 +46,7 @@ PURE_PATTERNS = tuple(
         "promotion.options", "serving.pyfunc",
         "tuning.options", "tuning.space", "tuning.trials", "tuning.stopping", "tuning.ledger", "tuning.session",
         "tuning.features", "tuning.trial", "tuning.leaderboard", "tuning.slots",
+        "tuning.studies", "tuning.study_runs", "tuning.study_table",
     )
 )  # fmt: skip
 MAY_BE_ABSENT = {"fashion_ray.catalog.drawing*"}
