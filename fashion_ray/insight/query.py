@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from fashion_ray import snapshots, tracking
 from fashion_ray.catalog.lookup import pictures
@@ -117,7 +118,7 @@ def _find(options: SimilarOptions, units: FileUnits, queries: Queries, decided: 
 
 
 def _shown(products: Products, found: Found) -> list[dict[str, Any]]:
-    rows = [int(row) for row in found.rows[0] if row != NONE]
+    rows = pa.array([int(row) for row in found.rows[0] if row != NONE], pa.int64())
     similarity = found.similarity[0].tolist()
     return [one | {"similarity": similarity[place]} for place, one in enumerate(products.table.take(rows).to_pylist())]
 
