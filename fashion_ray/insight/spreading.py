@@ -24,7 +24,7 @@ from fashion_ray.storage import Store
 log = logging.getLogger(__name__)
 
 BLOCK_ROWS = 2048
-"""Queries of one task: with a tile of vectors and their cosines it holds about 150 MB, however many products there are."""
+"""Queries of one task, whose memory is for them, a tile of vectors and their cosines, however many products there are."""
 
 PROGRESS_S = 5.0
 POOL = 10

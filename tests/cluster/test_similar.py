@@ -37,7 +37,7 @@ def publish_scores(store: Store, catalog: Snapshot, *, seed: int = 0, changed: i
     files = [
         snapshots.file_entry("part-0.parquet", len(ids), store.write_table(rows, f"scores/snapshots/{name}/part-0.parquet"))
     ]
-    manifest = {"files": files, "rows": len(ids), "catalog_snapshot": catalog.name, "targets": []}
+    manifest = {"files": files, "rows": len(ids), "catalog_snapshot": catalog.name, "targets": [], "model_version": "none"}
     return snapshots.publish(store, "scores", name, manifest, base=snapshots.current(store, "scores"))
 
 
@@ -104,7 +104,7 @@ def test_of_two_runs_at_once_the_second_is_refused(
 
     def slow(*arguments: object, **others: object) -> object:
         """Another run, with other options, publishes while this one searches."""
-        monkeypatch.undo()
+        monkeypatch.setattr(similar, "_compute", compute)
         similar_products(replace(options, k=2), own_store, run_id="rival")
         return compute(*arguments, **others)  # type: ignore[arg-type]
 
