@@ -120,6 +120,7 @@ REASONS: Mapping[str, str] = {
     "unknown_product": "a withdrawal or a correction of a product that is not in the catalog",
     "bad_correction": "a correction that cannot be read, or of a column that is no label",
     "decode_failed": "a picture that was fine at ingest and could not be decoded while scoring",
+    "no_embedding": "a product that was not scored, or whose embedding is zero or not finite, so nothing is similar to it",
 }
 """Every reason that a quarantine row can have."""
 
@@ -164,6 +165,30 @@ def scores(targets: Sequence[str], embedding_dim: int) -> pa.Schema:
         for name in ("image_sha256", "score_key", "model_version", "trunk_version", "run_id", "scored_at")
     ]
     return pa.schema(fields)
+
+
+SIMILAR = pa.schema(
+    [
+        pa.field("product_id", pa.string(), nullable=False),
+        pa.field(
+            "similar", pa.list_(pa.struct([pa.field("product_id", pa.string()), pa.field("similarity", pa.float32())])),
+            nullable=False,
+        ),
+        pa.field("key", pa.string(), nullable=False),
+    ]
+)  # fmt: skip
+"""One row a product: the most similar others, the best first, perhaps none; `key` hashes what decided."""
+
+
+def features(embedding_dim: int) -> pa.Schema:
+    """Embeddings of a network that is no model of the registry."""
+    return pa.schema(
+        [
+            pa.field("product_id", pa.string(), nullable=False),
+            pa.field("embedding", pa.list_(pa.float32(), embedding_dim), nullable=False),
+            pa.field("trunk_version", pa.string(), nullable=False),
+        ]
+    )
 
 
 def cast(table: pa.Table, schema: pa.Schema) -> pa.Table:

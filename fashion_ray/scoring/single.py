@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
+
 from fashion_ray.catalog.pictures import MAX_BYTES, BadPicture, open_rgb
 from fashion_ray.errors import UserError
 from fashion_ray.models import taxonomy
@@ -26,6 +28,12 @@ def score_picture(
         ]
         for target, answer in answers.items()
     }
+
+
+def embed_picture(picture: bytes, model: ResolvedModel, choice: EngineChoice, *, cache: str) -> np.ndarray:
+    """The embedding of a picture, float32 (1, embedding_dim)."""
+    inference = Inference(model.files, name=model.name, choice=choice, threads=os.cpu_count() or 1, cache=cache)
+    return inference([picture]).embeddings
 
 
 def read_picture(path: str) -> bytes:

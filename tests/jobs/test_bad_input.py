@@ -80,6 +80,10 @@ CASES = {
     "tune without a catalog": ("tune", ["--space", "head=linear mlp"], ["no catalog", "jobs/ingest.py"]),
     "train without a catalog": ("train", [], ["no catalog", "jobs/ingest.py"]),
     "score without a catalog": ("score", [], ["no catalog", "jobs/ingest.py"]),
+    "similar without scores": ("similar", [], ["no scores", "jobs/score.py"]),
+    "similar to a product without scores": ("similar", ["--product", "1"], ["no scores", "jobs/score.py"]),
+    "a baseline without a catalog": ("similar", ["--baseline", "classic"], ["no catalog", "jobs/ingest.py"]),
+    "a label that is none": ("similar", ["--same", "color"], ["--same: got 'color'", "gender"]),
     "no picture": ("score", ["--image", "{feeds}/text.zip"], ["text.zip", "no usable picture"]),
 }
 

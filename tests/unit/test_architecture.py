@@ -22,6 +22,7 @@ MAY_IMPORT_RAY = {
     for name in (
         "cluster", "catalog.running", "catalog.reading", "training.feeding", "training.worker", "training.run",
         "training.deployed", "scoring.score", "scoring.actor", "tuning.running",
+        "insight.spreading", "insight.features", "insight.similar",
     )
 }  # fmt: skip
 MAY_IMPORT_MLFLOW = {"fashion_ray.tracking"}
@@ -45,6 +46,8 @@ PURE_PATTERNS = tuple(
         "promotion.paired", "promotion.five_by_two", "promotion.comparison", "promotion.lineage", "promotion.decision",
         "promotion.options", "serving.pyfunc",
         "tuning.options", "tuning.space", "tuning.trials", "tuning.stopping", "tuning.ledger", "tuning.session",
+        "insight.similar_options", "insight.neighbours", "insight.quiet_night", "insight.units", "insight.products",
+        "insight.neighbour_lists", "insight.approximate", "insight.embeddings", "insight.imagenet", "insight.precision",
         "tuning.features", "tuning.trial", "tuning.leaderboard", "tuning.slots",
         "tuning.studies", "tuning.study_runs", "tuning.study_table",
     )
