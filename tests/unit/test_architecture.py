@@ -22,7 +22,7 @@ MAY_IMPORT_RAY = {
     for name in (
         "cluster", "catalog.running", "catalog.reading", "training.feeding", "training.worker", "training.run",
         "training.deployed", "scoring.score", "scoring.actor", "tuning.running",
-        "insight.spreading", "insight.features", "insight.similar",
+        "insight.spreading", "insight.baselines", "insight.similar",
     )
 }  # fmt: skip
 MAY_IMPORT_MLFLOW = {"fashion_ray.tracking"}
