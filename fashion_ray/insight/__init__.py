@@ -1,0 +1,1 @@
+"""What the embeddings are for: neighbours, labels that are probably wrong, what to label next."""
