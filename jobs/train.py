@@ -26,7 +26,9 @@ def main(arguments: Sequence[str]) -> None:
     store.check_writable()
     prepared = prepare(options, store, catalog)
     name = options.name or new_name()
-    parameters = tracking.flat(options) | {"name": name, "catalog_snapshot": catalog.name}
+    parameters = tracking.flat(options) | {
+        "name": name, "catalog_snapshot": catalog.name, "catalog_corrections": catalog.manifest.get("corrections", 0)
+    }  # fmt: skip
     with (
         claim(store, options, catalog, name) as noted,
         tracking.run(tracking.locate(store), "train", parameters, run_id=noted.get("run_id")) as run,

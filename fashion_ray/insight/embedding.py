@@ -19,6 +19,7 @@ from fashion_ray import cluster
 from fashion_ray.catalog.reading import Rows, read
 from fashion_ray.errors import UserError
 from fashion_ray.insight import features
+from fashion_ray.models import engines
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.scoring.inference import Inference, card_of
 from fashion_ray.scoring.plan import plan_engines
@@ -41,8 +42,31 @@ class FeatureActor:
         return pa.table({"image_sha256": table["image_sha256"], "features": column}).filter(good)
 
 
+def features_of(
+    hashes: list[str],
+    files: dict[str, bytes],
+    *,
+    store: Store,
+    catalog: Snapshot,
+    cache: str,
+    engine: str = "auto",
+    precision: str = "auto",
+    address: str | None = None,
+    cpus: int | None = None,
+) -> np.ndarray:
+    """As `pretrained_features`, on a cluster that is joined or started only if the cache has not everything."""
+    alone = engines.choose(engine, precision, gpus=0, **engines.of_this_node())
+    found = features.load(features.place(cache, card_of(files, "pretrained").trunk_version, alone), hashes)
+    if len(found) == len(set(hashes)):
+        log.info("features of %d pictures are cached", len(found))
+        return features.stacked(found, hashes)
+    with cluster.connect(address, cpus=cpus) as has:
+        choice = engines.choose(engine, precision, gpus=has.gpus, **engines.of_this_node())
+        return pretrained_features(hashes, files, store=store, catalog=catalog, cache=cache, choice=choice)
+
+
 def pretrained_features(
-    store: Store, catalog: Snapshot, hashes: list[str], files: dict[str, bytes], choice: EngineChoice, cache: str
+    hashes: list[str], files: dict[str, bytes], *, store: Store, catalog: Snapshot, cache: str, choice: EngineChoice
 ) -> np.ndarray:
     """float32 (products, dimensions) for the picture hashes of a catalog's products, by a bundle without heads.
 
@@ -51,12 +75,14 @@ def pretrained_features(
     folder = features.place(cache, card_of(files, "pretrained").trunk_version, choice)
     found = features.load(folder, hashes)
     missing = set(hashes) - set(found)
-    log.info("features of %d pictures are cached, %d are to be computed", len(found), len(missing))
     if missing:
+        log.info("features of %d pictures are cached, %d are to be computed", len(found), len(missing))
         found |= _computed(store, catalog, missing, files, choice, cache)
     lost = set(hashes) - set(found)
     if lost:
-        raise UserError(f"{len(lost)} pictures of the catalog {catalog.name} cannot be decoded; run python jobs/ingest.py again")
+        raise UserError(
+            f"{len(lost)} pictures of the catalog {catalog.name} cannot be decoded; run python jobs/ingest.py again"
+        )
     return features.stacked(found, hashes)
 
 

@@ -41,7 +41,14 @@ def entropy(probabilities: Array) -> Array:
 
 
 def select(
-    strategy: str, wanted: int, *, probabilities: Array, features: Array, groups: Array, seed: int, labelled: Array | None = None
+    strategy: str,
+    wanted: int,
+    *,
+    probabilities: Array,
+    features: Array,
+    groups: Array,
+    seed: int,
+    labelled: Array | None = None,
 ) -> Array:
     """The numbers of at most `wanted` candidates, the first to be asked first.
 
@@ -62,7 +69,9 @@ def select(
     return np.asarray(pool[pick(features[pool], np.maximum(weights[pool], 1e-6), wanted, generator, start)])
 
 
-def kmeans_plus_plus(features: Array, weights: Array, wanted: int, generator: np.random.Generator, start: Array | None) -> Array:
+def kmeans_plus_plus(
+    features: Array, weights: Array, wanted: int, generator: np.random.Generator, start: Array | None
+) -> Array:
     """Rows drawn one after the other with probability proportional to weight times squared distance to the nearest drawn."""
     return _spread(features, weights, wanted, start, lambda chances: _drawn(chances, generator))
 
@@ -102,7 +111,7 @@ def _nearest(features: Array, lengths: Array, start: Array, *, block: int = 4096
         piece = start[begin : begin + block]
         distance = lengths[:, None] + (piece**2).sum(axis=1)[None, :] - 2 * (features @ piece.T)
         found = np.minimum(found, distance.min(axis=1))
-    return np.maximum(found, 0.0)
+    return np.asarray(np.maximum(found, 0.0))
 
 
 def _first_of_groups(order: Array, groups: Array) -> Array:

@@ -20,6 +20,12 @@ Array = np.ndarray
 TEST_FOLDS = 5
 """One of so many is held out."""
 
+DIVERSITY_DIMENSIONS = 64
+"""Principal components in which the distances of a selection are measured."""
+
+SHRINKAGE = 0.1
+"""Of heads that see few rows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
@@ -32,13 +38,24 @@ class Point:
 
 
 def simulate(
-    strategy: str, features: Array, labels: Array, groups: Array, *, classes: int, start: int, batch: int, most: int, seed: int
+    strategy: str,
+    features: Array,
+    labels: Array,
+    groups: Array,
+    *,
+    classes: int,
+    start: int,
+    batch: int,
+    most: int,
+    seed: int,
+    dimensions: int = DIVERSITY_DIMENSIONS,
 ) -> Iterator[Point]:
     """The curve of a strategy, from `start` labels by `batch` to `most` or all there are.
 
-    `features` (rows, dimensions), `labels` and `groups` (rows,). All strategies of a seed have the same test rows and the same
-    first labels.
+    `features` (rows, dimensions) are principal components, the first `dimensions` of which diversity is measured in; `labels`
+    and `groups` are (rows,). All strategies of a seed have the same test rows and the same first labels.
     """
+    spread = np.ascontiguousarray(features[:, :dimensions])
     held = grouped_folds(labels, groups, TEST_FOLDS, seed=seed) == 0
     pool = np.flatnonzero(~held)
     known = np.zeros(len(labels), dtype=bool)
@@ -54,8 +71,8 @@ def simulate(
         if wanted < 1:
             return
         chosen = select(
-            strategy, wanted, probabilities=heads.softmax(head.scores(features[asked])), features=features[asked],
-            groups=groups[asked], seed=seed * 1_000_003 + bought, labelled=features[known],
+            strategy, wanted, probabilities=heads.softmax(head.scores(features[asked])), features=spread[asked],
+            groups=groups[asked], seed=seed * 1_000_003 + bought, labelled=spread[known],
         )  # fmt: skip
         known[asked[chosen]] = True
 
@@ -88,4 +105,4 @@ def reduced(features: Array, dimensions: int) -> Array:
 
 def learned(features: Array, labels: Array, classes: int) -> heads.Head:
     """The head that some labels give."""
-    return heads.fit(heads.moments(features, labels, classes))
+    return heads.fit(heads.moments(features, labels, classes), shrinkage=SHRINKAGE)

@@ -22,6 +22,7 @@ MAY_IMPORT_RAY = {
     for name in (
         "cluster", "catalog.running", "catalog.reading", "training.feeding", "training.worker", "training.run",
         "training.deployed", "scoring.score", "scoring.actor", "tuning.running",
+        "insight.embedding",
     )
 }  # fmt: skip
 MAY_IMPORT_MLFLOW = {"fashion_ray.tracking"}
@@ -46,6 +47,9 @@ PURE_PATTERNS = tuple(
         "promotion.options", "serving.pyfunc",
         "tuning.options", "tuning.space", "tuning.trials", "tuning.stopping", "tuning.ledger", "tuning.session",
         "tuning.features", "tuning.trial", "tuning.leaderboard", "tuning.slots",
+        "insight.features", "insight.heads", "insight.folds", "insight.titles", "insight.suspects", "insight.selection",
+        "insight.simulation", "insight.material", "insight.judging", "insight.annotating",
+        "insight.audit", "insight.audit_options",
     )
 )  # fmt: skip
 MAY_BE_ABSENT = {"fashion_ray.catalog.drawing*"}
