@@ -17,9 +17,6 @@ from scipy.sparse import csr_array
 
 Array = np.ndarray
 
-SHRINKAGE = 0.02
-"""The share of the covariance that is replaced by a sphere of the same trace; fewer rows want more."""
-
 ABSENT = np.float32(-1e9)
 """The score of a class that no row had."""
 
@@ -70,9 +67,13 @@ def moments(features: Array, labels: Array, classes: int) -> Moments:
     )
 
 
-def fit(sums: Moments, *, shrinkage: float = SHRINKAGE) -> Head:
-    """The head of some rows, of which there must be one or more."""
+def fit(sums: Moments) -> Head:
+    """The head of some rows, of which there must be one or more.
+
+    The fewer rows there are for each dimension, the more of the covariance is replaced by a sphere of the same trace.
+    """
     rows, width = sums.counts.sum(), len(sums.gram)
+    shrinkage = width / (width + rows)
     means = sums.sums / np.maximum(sums.counts, 1)[:, None]
     within = (sums.gram - (means * sums.counts[:, None]).T @ means) / rows
     sphere = max(float(np.trace(within)) / width, 1e-9)

@@ -177,7 +177,7 @@ def _table(material: Material, rows: Array, kind: str, values: dict[str, Array],
         **values,
         "picture_label": _names(material, found.picture[rows].argmax(axis=1)),
         "picture_probability": found.picture[rows].max(axis=1),
-        "title_label": np.where(silent, None, _names(material, found.title[rows].argmax(axis=1))),
+        "title_label": _names(material, found.title[rows].argmax(axis=1), unless=silent),
         "title_probability": np.where(silent, np.nan, found.title[rows].max(axis=1)),
         "productDisplayName": material.column("productDisplayName", rows),
         "group_id": material.column("group_id", rows),
@@ -193,5 +193,9 @@ def _table(material: Material, rows: Array, kind: str, values: dict[str, Array],
     )
 
 
-def _names(material: Material, numbers: Array) -> Array:
-    return np.array(material.classes, dtype=object)[numbers]
+def _names(material: Material, numbers: Array, *, unless: Array | None = None) -> Array:
+    """The names of classes; null where `unless`."""
+    found = np.asarray(np.array(material.classes, dtype=object)[numbers])
+    if unless is not None:
+        found[unless] = None
+    return found

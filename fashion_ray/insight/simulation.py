@@ -23,9 +23,6 @@ TEST_FOLDS = 5
 DIVERSITY_DIMENSIONS = 64
 """Principal components in which the distances of a selection are measured."""
 
-SHRINKAGE = 0.1
-"""Of heads that see few rows."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
@@ -105,4 +102,4 @@ def reduced(features: Array, dimensions: int) -> Array:
 
 def learned(features: Array, labels: Array, classes: int) -> heads.Head:
     """The head that some labels give."""
-    return heads.fit(heads.moments(features, labels, classes), shrinkage=SHRINKAGE)
+    return heads.fit(heads.moments(features, labels, classes))

@@ -9,7 +9,7 @@ from typing import Any
 from fashion_ray.pages.contact_sheet import contact_sheet
 from fashion_ray.pages.rendering import environment, picture
 
-SHOWN = 96
+SHOWN = 48
 """Products with a picture, of each section."""
 
 PAIRS = 25
