@@ -16,7 +16,7 @@ from fashion_ray.storage import Store
 from fashion_ray.training import publish
 from fashion_ray.training.options import PRESETS, TrainOptions
 from fashion_ray.training.preparing import prepare
-from fashion_ray.training.run import claim, new_name, train
+from fashion_ray.training.run import claim, new_name, parameters_of, train
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -26,10 +26,9 @@ def main(arguments: Sequence[str]) -> None:
     store.check_writable()
     prepared = prepare(options, store, catalog)
     name = options.name or new_name()
-    parameters = tracking.flat(options) | {"name": name, "catalog_snapshot": catalog.name}
     with (
         claim(store, options, catalog, name) as noted,
-        tracking.run(tracking.locate(store), "train", parameters, run_id=noted.get("run_id")) as run,
+        tracking.run(tracking.locate(store), "train", parameters_of(options, catalog, name), run_id=noted.get("run_id")) as run,
     ):
         store.write_json({**noted, "run_id": run.run_id}, "runs", name, "start", "run.json")
         print(f"run {name}; if it is interrupted, the same command with --name {name} continues it", flush=True)

@@ -64,6 +64,12 @@ class TrainResult:
     """Split to target to evaluation."""
 
 
+def parameters_of(options: TrainOptions, catalog: Snapshot, name: str) -> dict[str, object]:
+    """What MLflow is told of a run before it starts, the catalog's corrections by people among it."""
+    corrections = catalog.manifest.get("corrections", 0)
+    return tracking.flat(options) | {"name": name, "catalog_snapshot": catalog.name, "catalog_corrections": corrections}
+
+
 @contextmanager
 def claim(store: Store, options: TrainOptions, catalog: Snapshot, name: str) -> Iterator[dict[str, Any]]:
     """Hold a run's name while the block runs; yields what was noted of it, or what there is to note of a new one.

@@ -23,6 +23,7 @@ MAY_IMPORT_RAY = {
         "cluster", "catalog.running", "catalog.reading", "training.feeding", "training.worker", "training.run",
         "training.deployed", "scoring.score", "scoring.actor", "tuning.running",
         "insight.spreading", "insight.baselines", "insight.similar",
+        "insight.embedding",
     )
 }  # fmt: skip
 MAY_IMPORT_MLFLOW = {"fashion_ray.tracking"}
@@ -50,6 +51,9 @@ PURE_PATTERNS = tuple(
         "insight.neighbour_lists", "insight.approximate", "insight.embeddings", "insight.imagenet", "insight.precision",
         "tuning.features", "tuning.trial", "tuning.leaderboard", "tuning.slots",
         "tuning.studies", "tuning.study_runs", "tuning.study_table",
+        "insight.features", "insight.heads", "insight.folds", "insight.titles", "insight.suspects", "insight.selection",
+        "insight.simulation", "insight.material", "insight.judging", "insight.annotating",
+        "insight.audit", "insight.audit_options",
     )
 )  # fmt: skip
 MAY_BE_ABSENT = {"fashion_ray.catalog.drawing*"}

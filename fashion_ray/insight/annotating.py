@@ -1,0 +1,69 @@
+"""What annotators get. In: ranked tables. Out: CSV that spreadsheets open safely and jobs/ingest.py --labels reads back.
+
+The columns product_id, target and label are those of corrections (catalog.corrections). `label` is empty until somebody fills
+it in, so a file that comes back untouched changes nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pyarrow as pa
+
+DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet may take a cell that begins so for a formula (OWASP, CSV injection)."""
+
+AUDIT_COLUMNS = ("current_label", "suggested", "reasons", "picture_label", "title_label", "productDisplayName", "evidence")
+SELECTION_COLUMNS = ("current_label", "suggested", "why", "productDisplayName")
+
+
+def audit_csv(rows: pa.Table, *, prefill: bool) -> bytes:
+    """AUDIT rows for annotators; with `prefill` the suggestion stands in `label` already."""
+    lines = [
+        {
+            **_correction(row, prefill),
+            "reasons": reasons(row),
+            "picture_label": row["picture_label"],
+            "title_label": row["title_label"],
+            "evidence": "" if row["evidence"] is None else f"{max(0.0, row['evidence']):.2f}",
+        }
+        for row in rows.to_pylist()
+    ]
+    return _csv(AUDIT_COLUMNS, lines)
+
+
+def selection_csv(rows: pa.Table, *, prefill: bool) -> bytes:
+    """SELECTION rows for annotators; with `prefill` the suggestion stands in `label` already."""
+    return _csv(SELECTION_COLUMNS, [{**_correction(row, prefill), "why": row["why"]} for row in rows.to_pylist()])
+
+
+def reasons(row: dict[str, object]) -> str:
+    """What speaks against a label, in words."""
+    found = [
+        name.replace("_", " ") for name in ("confident_learning", "near_duplicates_disagree", "far_from_class") if row[name]
+    ]
+    return ", ".join(found) or ("catch-all class" if row["kind"] == "catch_all" else "")
+
+
+def neutralised(cell: object) -> str:
+    """A cell that no spreadsheet takes for a formula, on one line: ingest takes the apostrophe off again."""
+    text = "" if cell is None else str(cell)
+    guarded = "'" + text if text.startswith(DANGEROUS) else text
+    return " ".join(guarded.splitlines())
+
+
+def _correction(row: dict[str, object], prefill: bool) -> dict[str, object]:
+    return {
+        "product_id": row["product_id"], "target": row["target"], "label": row["suggested"] if prefill else "",
+        "current_label": row["label"], "suggested": row["suggested"], "productDisplayName": row["productDisplayName"],
+    }  # fmt: skip
+
+
+def _csv(columns: tuple[str, ...], lines: list[dict[str, object]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = ("product_id", "target", "label", *columns)
+    writer.writerow(names)
+    writer.writerows([[neutralised(line[name]) for name in names] for line in lines])
+    return text.getvalue().encode()
