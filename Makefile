@@ -9,7 +9,7 @@ DEMO_ROOT ?= $(CURDIR)/workspace
 DRILL ?=
 INSTALLED = $(VENV)/.installed-dev
 
-.PHONY: install demo test check format unit drill train-drill lock ui clean help
+.PHONY: install demo test check format unit browse drill train-drill lock ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -50,6 +50,9 @@ train-drill: $(INSTALLED) ## kill a training run in every way and check that it 
 
 ui: $(INSTALLED) ## the MLflow UI over the workspace's runs, on localhost
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(DEMO_ROOT)/mlflow/mlflow.db
+
+browse: $(INSTALLED) ## look through the workspace's scores in a browser, on localhost until interrupted
+	FASHION_RAY_ROOT=$(DEMO_ROOT) $(BIN)/python jobs/browse.py --serve
 
 lock: ## resolve the dependencies anew and write constraints.txt
 	rm -rf build/lock && $(PYTHON) -m venv build/lock

@@ -41,7 +41,7 @@ PURE_PATTERNS = tuple(
         "training.mixing", "training.checkpoint", "training.stage_cache",
         "scoring.plan", "scoring.options", "scoring.night", "scoring.careful", "scoring.rows", "scoring.inference",
         "scoring.single", "scoring.timing", "scoring.changes", "scoring.drift", "scoring.gates",
-        "catalog.statistics", "pages.*",
+        "catalog.statistics", "pages.*", "browsing.*",
         "promotion.paired", "promotion.five_by_two", "promotion.comparison", "promotion.lineage", "promotion.decision",
         "promotion.options", "serving.pyfunc",
         "tuning.options", "tuning.space", "tuning.trials", "tuning.stopping", "tuning.ledger", "tuning.session",
