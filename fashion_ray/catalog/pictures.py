@@ -40,7 +40,7 @@ DAMAGED = (
 
 
 BEFORE_FRAME = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
-"""Markers of a JPEG's segments before its frame: Huffman and quantization tables, restart interval, comment, application data."""
+"""Markers that stand before a JPEG's frame: Huffman and quantization tables, restart interval, comment, application data."""
 
 
 class BadPicture(ValueError):

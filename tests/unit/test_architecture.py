@@ -28,7 +28,8 @@ MAY_IMPORT_MLFLOW = {"fashion_ray.tracking"}
 PURE_PATTERNS = tuple(
     f"fashion_ray.{pattern}"
     for pattern in (
-        "config", "errors", "catalog.schema", "catalog.pictures", "catalog.splits", "catalog.styles", "catalog.plan",
+        "config", "errors", "spreadsheets",
+        "catalog.schema", "catalog.pictures", "catalog.splits", "catalog.styles", "catalog.plan",
         "catalog.sources", "catalog.trees", "catalog.zips", "catalog.feed_rows", "catalog.published", "catalog.class_folders",
         "catalog.lines", "catalog.tables", "catalog.idx",
         "catalog.options", "catalog.labels", "catalog.reassign", "catalog.corrections",
