@@ -133,7 +133,9 @@ function detail(one) {
 }
 
 async function showProduct(id) {
+  $("product").replaceChildren();
   const one = await product(id);
+  if (query().id !== id) return; // another view was asked for meanwhile
   if (!one) throw new Error("no product " + id + " here");
   $("product").replaceChildren(...detail(one));
   const near = await neighbours(one);
@@ -155,6 +157,7 @@ function fillForm(state) {
 
 async function showList(state) {
   const found = await list(state);
+  if (hashOf(query()).toString() !== hashOf(state).toString()) return;
   const pages = Math.max(1, Math.ceil(found.total / PAGE));
   $("found").textContent = found.total.toLocaleString("en") + (found.total === 1 ? " product" : " products");
   $("where").textContent = "page " + (state.page + 1) + " of " + pages;
