@@ -5,6 +5,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # What is drawn, trained and scored by `make demo`.
 DEMO_ROOT ?= $(CURDIR)/workspace
+# Where `make mine` puts everything, what it reads, and options of its training.
+MINE_ROOT ?= $(CURDIR)/mine
+SOURCE ?=
+TRAIN ?=
 # Options of `make drill`.
 DRILL ?=
 # Of `make study`: which one, and more options of jobs/tune.py.
@@ -13,6 +17,7 @@ STUDY ?=
 INSTALLED = $(VENV)/.installed-dev
 
 .PHONY: install demo test check format unit drill train-drill study lock ui clean help
+.PHONY: install demo test check format unit mine browse drill train-drill lock ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -56,6 +61,15 @@ study: $(INSTALLED) ## an earlier study on the workspace's catalog: NAME=class30
 
 ui: $(INSTALLED) ## the MLflow UI over the workspace's runs, on localhost
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(DEMO_ROOT)/mlflow/mlflow.db
+
+mine: $(INSTALLED) ## your own pictures, a folder per class: make mine SOURCE=pictures; ingest, train and score them below ./mine
+	test -n "$(SOURCE)" || { echo 'expected SOURCE=FOLDER, which has a folder of pictures per class'; exit 2; }
+	FASHION_RAY_ROOT=$(MINE_ROOT) $(BIN)/python jobs/ingest.py --source "$(SOURCE)"
+	FASHION_RAY_ROOT=$(MINE_ROOT) $(BIN)/python jobs/train.py $(TRAIN)
+	FASHION_RAY_ROOT=$(MINE_ROOT) $(BIN)/python jobs/score.py
+
+browse: $(INSTALLED) ## look through the workspace's scores in a browser, on localhost until interrupted
+	FASHION_RAY_ROOT=$(DEMO_ROOT) $(BIN)/python jobs/browse.py --serve
 
 lock: ## resolve the dependencies anew and write constraints.txt
 	rm -rf build/lock && $(PYTHON) -m venv build/lock

@@ -10,7 +10,9 @@ import io
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
 import tyro
@@ -78,6 +80,7 @@ def _plain(boxed: str) -> str:
 def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     """Run a job's main function and exit with the status that its outcome stands for."""
     show_progress()
+    sys.excepthook = _traceback
     signal.signal(signal.SIGTERM, _terminated)
     try:
         status = main(sys.argv[1:]) or 0
@@ -94,6 +97,12 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
         _last_words("error: " + " ".join(str(user_error).split()))
         status = 2
     sys.exit(status)
+
+
+def _traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What Python prints of an error that nobody caught, without the secrets of the URIs in it."""
+    sys.stdout.flush()
+    print(without_password("".join(traceback.format_exception(kind, error, trace))), file=sys.stderr, end="", flush=True)
 
 
 def _terminated(signal_number: int, frame: object) -> None:

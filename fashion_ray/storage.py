@@ -88,7 +88,7 @@ class Store:
 
     def show(self, *parts: str) -> str:
         """The same path as a user would type it."""
-        return self.path(*parts) if self.is_local else "/".join((self.uri.rstrip("/"), *parts))
+        return self.path(*parts) if self.is_local else without_password("/".join((self.uri.rstrip("/"), *parts)))
 
     def check_writable(self) -> None:
         """Raise UserError unless a file can be created below the root."""
@@ -175,7 +175,9 @@ class Store:
 
     def read_table(self, *parts: str, columns: list[str] | None = None) -> pa.Table:
         """A Parquet file, or a folder of them, as one table."""
-        return pq.read_table(self.path(*parts), columns=columns, filesystem=self.arrow_filesystem())
+        table = pq.read_table(self.path(*parts), columns=columns, filesystem=self.arrow_filesystem())
+        check_plain(table.schema, self.show(*parts))
+        return table
 
     def read_rows(self, *parts: str, columns: list[str], rows: Sequence[int]) -> pa.Table:
         """Some rows of a Parquet file, by their ascending numbers; only the row groups that hold them are read."""
@@ -186,6 +188,7 @@ class Store:
             wanted = np.asarray(rows, dtype=np.int64)
             groups, place = np.unique(np.searchsorted(ends, wanted, side="right"), return_inverse=True)
             table = file.read_row_groups(groups.tolist(), columns=columns)
+        check_plain(table.schema, self.show(*parts))
         starts = np.concatenate([[0], np.cumsum([sizes[group] for group in groups])])[:-1]
         return table.take(pa.array(wanted - (ends - sizes)[groups][place] + starts[place]))
 
@@ -234,6 +237,17 @@ def to_parquet(table: pa.Table, *, compression: str, row_group_rows: int) -> pa.
         table, sink, compression=compression, row_group_size=row_group_rows, use_dictionary=plain, write_statistics=plain
     )
     return sink.getvalue()
+
+
+def check_plain(schema: pa.Schema, name: str) -> None:
+    """Raise UserError for extension types at any depth: reading a value of some, such as Ray's, runs code out of the file."""
+    waiting = [field.type for field in schema]
+    while waiting:
+        kind = waiting.pop()
+        if isinstance(kind, pa.BaseExtensionType):
+            raise UserError(f"{name} has values of the extension type {kind.extension_name!r}; expected plain Parquet")
+        waiting += [kind.field(number).type for number in range(kind.num_fields)]
+        waiting += [kind.value_type] if pa.types.is_dictionary(kind) else []
 
 
 def written(content: bytes | pa.Buffer) -> Written:

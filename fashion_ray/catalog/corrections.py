@@ -6,7 +6,6 @@ Corrections live beside the feed and are applied over it at every ingest, so the
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from fashion_ray.catalog.feed_rows import MISSING, RESERVED_LABEL, BadRow, check
 from fashion_ray.catalog.lines import cells_of, records
 from fashion_ray.catalog.schema import LABEL_COLUMNS, quarantine_row
 from fashion_ray.errors import UserError
+from fashion_ray.spreadsheets import FORMULA_STARTS
 
 CORRECTIONS = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("product_id", "target", "label")])
 """At most one row a product and target."""
@@ -116,7 +116,7 @@ def _claimed_id(cells: Sequence[str], places: Sequence[int]) -> str | None:
 
 def _unguarded(cell: str) -> str:
     """A cell without the apostrophe that CSV exports put before what a spreadsheet would take for a formula."""
-    return re.sub(r"^'(?=[=+\-@])", "", cell)
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA_STARTS) else cell
 
 
 def nearest(word: str, known: Sequence[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""A few products' pictures out of a catalog. In: a snapshot and ids. Out: their bytes."""
+"""A few products' rows and pictures out of a table. In: a snapshot and ids. Out: their columns, or their bytes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,24 @@ from fashion_ray.storage import Store
 
 def pictures(store: Store, catalog: Snapshot, product_ids: Sequence[str]) -> dict[str, bytes]:
     """The pictures of those of the products that are there; only the files that hold them are opened for it."""
-    wanted = pa.array(product_ids, type=pa.string())
-    found: dict[str, bytes] = {}
-    for entry in catalog.manifest["files"]:
-        if len(found) == len(wanted):
+    files = [str(entry["name"]) for entry in catalog.manifest["files"]]
+    table = rows_of(store, catalog.folder, files, product_ids, ["product_id", "image"])
+    return dict(zip(table["product_id"].to_pylist(), table["image"].to_pylist(), strict=True))
+
+
+def rows_of(store: Store, folder: str, files: Sequence[str], product_ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
+    """Columns of those of the products that are in these files of a folder, in the order of the files; each id once.
+
+    Ids are compared with those in the files; the row groups that hold a product are all that is read besides.
+    """
+    wanted, found, left = pa.array(product_ids, type=pa.string()), [], len(set(product_ids))
+    for file in files:
+        if not left:
             break
-        ids = store.read_table(catalog.folder, entry["name"], columns=["product_id"])["product_id"]
+        ids = store.read_table(folder, file, columns=["product_id"])["product_id"]
         rows = pc.indices_nonzero(pc.is_in(ids, wanted)).to_pylist()
         if rows:
-            table = store.read_rows(catalog.folder, entry["name"], columns=["product_id", "image"], rows=rows)
-            found |= dict(zip(table["product_id"].to_pylist(), table["image"].to_pylist(), strict=True))
-    return found
+            found.append(store.read_rows(folder, file, columns=list(columns), rows=rows))
+            left -= len(rows)
+    empty = pa.table({name: pa.array([], type=pa.string()) for name in columns})
+    return pa.concat_tables(found) if found else empty

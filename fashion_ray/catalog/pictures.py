@@ -39,6 +39,10 @@ DAMAGED = (
 """What Pillow's decoders raise on damaged files, `UnidentifiedImageError` (an OSError) among them."""
 
 
+BEFORE_FRAME = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
+"""Markers that stand before a JPEG's frame: Huffman and quantization tables, restart interval, comment, application data."""
+
+
 class BadPicture(ValueError):
     """A picture that cannot be used; `reason` is one of schema.REASONS."""
 
@@ -211,7 +215,11 @@ def _jpeg_decoder() -> Callable[[Any], Any]:
 
 
 def jpeg_shape(content: bytes) -> tuple[int, int, int] | None:
-    """(height, width, components) from the frame header of an 8-bit JPEG, without decoding; none if there is none."""
+    """(height, width, components) from the frame header of an 8-bit JPEG, without decoding; none if there is none.
+
+    Only segments that every decoder steps over alike may stand before it: bytes that decoders skip in ways of their own could
+    hide a frame of another size, which would be decoded before anyone asked how large it is.
+    """
     if content[:2] != b"\xff\xd8":
         return None
     position = 2
@@ -220,5 +228,8 @@ def jpeg_shape(content: bytes) -> tuple[int, int, int] | None:
         if marker in (0xC0, 0xC1, 0xC2):
             precision, height, width, components = struct.unpack(">BHHB", content[position + 4 : position + 10])
             return (height, width, components) if precision == 8 else None
-        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+        length = int.from_bytes(content[position + 2 : position + 4], "big")
+        if marker not in BEFORE_FRAME or length < 2:
+            return None
+        position += 2 + length
     return None

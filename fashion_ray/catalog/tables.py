@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +24,7 @@ from fashion_ray.catalog import class_folders, feed_rows, schema, trees
 from fashion_ray.catalog.pictures import MAX_BYTES, BadPicture
 from fashion_ray.catalog.trees import File, Tree
 from fashion_ray.errors import UserError
+from fashion_ray.storage import check_plain
 
 LAYOUT = "Parquet files with a column `image`"
 
@@ -121,7 +123,7 @@ class TableSource:
     def _opened(self, name: str) -> Iterator[pq.ParquetFile]:
         """A Parquet file, for as long as it is read. Raises UserError if it is damaged."""
         try:
-            with self.tree.open(name) as opened, pq.ParquetFile(opened, pre_buffer=False, buffer_size=1 << 20) as parquet:
+            with self.tree.open(name) as opened, _parquet(opened, f"--source: {name} of {self.name!r}") as parquet:
                 yield parquet
         except (pa.ArrowException, zlib.error, EOFError, OSError, zipfile.BadZipFile) as error:
             if isinstance(error, OSError) and error.errno is not None:
@@ -132,6 +134,18 @@ class TableSource:
 def recognise(tree: Tree, label_column: str) -> TableSource | None:
     """The Parquet files of a tree; none if there are none."""
     return TableSource(tree, label_column) if _tables(tree) else None
+
+
+def _parquet(opened: IO[bytes], where: str) -> pq.ParquetFile:
+    """An open file whose columns are plain. Raises UserError for others, and pa.ArrowException for what is no Parquet."""
+    try:
+        parquet = pq.ParquetFile(opened, pre_buffer=False, buffer_size=1 << 20)
+    except pa.ArrowException:
+        raise
+    except ValueError as error:  # from who registered an extension type, such as Ray, where it does not like its metadata
+        raise UserError(f"{where} has a schema that cannot be read ({error}); expected plain Parquet") from error
+    check_plain(parquet.schema_arrow, where)
+    return parquet
 
 
 def _tables(tree: Tree) -> list[File]:

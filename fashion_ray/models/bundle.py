@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import safetensors.torch
 from torch import Tensor, nn
 
+from fashion_ray.config import NAME_PATTERN
 from fashion_ray.errors import UserError
 from fashion_ray.models import backbones
 from fashion_ray.models.network import Geometry, Network, build_heads, state_of
@@ -127,6 +128,8 @@ def read_card(content: bytes, *, name: str) -> Card:
         card = Card(**values)
         if not all(isinstance(side, int) and 1 <= side <= LARGEST_SIDE for side in (*card.decoded_size, *card.input_size)):
             raise ValueError(f"sizes are {card.decoded_size} and {card.input_size}, expected sides of 1 to {LARGEST_SIDE}")
+        if NAME_PATTERN.fullmatch(card.backbone) is None:  # timm takes hf-hub:... and local-dir:... for places to read from
+            raise ValueError(f"`backbone` is {card.backbone!r}, expected the name of a trunk")
         if card.pooling not in backbones.POOLINGS:
             raise ValueError(f"`pooling` is {card.pooling!r}")
         if any(len(card.review_thresholds(target)) != len(names) for target, names in card.classes.items()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fashion_ray import tracking
+from fashion_ray import spreadsheets, tracking
 from fashion_ray.pages.promotion_report import differences, promotion_report
 from fashion_ray.promotion import five_by_two
 from fashion_ray.promotion.options import PromoteOptions
@@ -31,7 +31,7 @@ def report(outcome: Outcome, store: Store, run: tracking.TrackedRun) -> str:
     contest = outcome.contest
     for target, one in outcome.comparisons.items():
         run.metrics({f"promote/{name}": value for name, value in one.figures().items()})
-        run.file(one.classes.to_csv(index=False), f"tables/{target}_classes.csv")
+        run.file(spreadsheets.to_csv(one.classes), f"tables/{target}_classes.csv")
     ordered = [outcome.comparisons[contest.target]]
     ordered += [one for target, one in outcome.comparisons.items() if target != contest.target]
     page = promotion_report(

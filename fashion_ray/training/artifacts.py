@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from fashion_ray import spreadsheets
 from fashion_ray.pages.evaluation_pictures import evaluation_pictures, mistakes_sheet
 from fashion_ray.training.evaluation import TargetEvaluation
 from fashion_ray.training.sides import parse
@@ -33,7 +34,7 @@ _SIDES = {
 def tables(evaluations: Evaluations) -> dict[str, str]:
     """Every table of every split and target as CSV, and the headline figures of all as one JSON file, by path."""
     found = {
-        f"tables/{split}_{target}_{name}.csv": table.to_csv(index=name == "confusion")
+        f"tables/{split}_{target}_{name}.csv": spreadsheets.to_csv(table, index=name == "confusion")
         for split, ones in evaluations.items()
         for target, one in ones.items()
         for name, table in _tables(one).items()

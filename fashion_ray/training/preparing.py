@@ -8,12 +8,12 @@ from __future__ import annotations
 import difflib
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import torch
 
-from fashion_ray.catalog.schema import SPLITS
+from fashion_ray.catalog.schema import CATEGORY_LEVELS, SPLITS
 from fashion_ray.errors import UserError
 from fashion_ray.models import backbones
 from fashion_ray.models.bundle import Card
@@ -55,6 +55,7 @@ class Prepared:
 def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:
     """Sides, classes, first weights and stages. Raises UserError for options that do not fit the catalog or the trunk."""
     scheme = sides.limited(sides.parse(options.split, options.split_seed), options.only)
+    options = _labelled(options, store, catalog)
     needed = dict.fromkeys(["product_id", "group_id", *options.targets, *scheme.columns])
     missing = [name for name in needed if not any(line.startswith(f"{name}: ") for line in catalog.manifest["schema"])]
     if missing:
@@ -97,6 +98,18 @@ def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:
         options=options, catalog=catalog, scheme=scheme, side_rows=counts, words=words, fed=fed, card=card, network=network,
         stages=stages,
     )  # fmt: skip
+
+
+def _labelled(options: TrainOptions, store: Store, catalog: Snapshot) -> TrainOptions:
+    """The options without those of the default targets that the catalog, such as a folder per class, has no label of."""
+    if options.targets != CATEGORY_LEVELS:
+        return options
+    table = store.read_table(catalog.folder, columns=list(CATEGORY_LEVELS))
+    there = tuple(level for level in CATEGORY_LEVELS if table[level].null_count < table.num_rows)
+    if there in ((), CATEGORY_LEVELS):
+        return options
+    log.info("targets: %s; the catalog has no label of the other category levels", ", ".join(there))
+    return replace(options, targets=there)
 
 
 def _check_only(scheme: sides.Scheme, table: pa.Table) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fashion_ray import tracking
+from fashion_ray import spreadsheets, tracking
 from fashion_ray.catalog.lookup import pictures
 from fashion_ray.pages import plots
 from fashion_ray.pages.training_report import training_report
@@ -36,7 +36,7 @@ def publish(
     products = pictures(store, catalog, artifacts.mistaken(evaluations))
     files: dict[str, bytes | str] = {
         "plots/learning_curves.png": plots.learning_curves(result.history),
-        "tables/history.csv": result.history.to_csv(index=False),
+        "tables/history.csv": spreadsheets.to_csv(result.history),
         "catalog/manifest.json": json.dumps(catalog.manifest, indent=2),
         **artifacts.tables(evaluations),
         **artifacts.mistake_sheets(evaluations, products),

@@ -68,11 +68,16 @@ def build(targets: Sequence[str], labels: Labels, splits: Sequence[str | None], 
         if len(kept) < 2:
             raise UserError(
                 f"--targets: {target} has {len(kept)} classes with training rows, expected at least 2; "
-                "leave it out or lower --min-class-count"
+                + (_too_few(counts, minimum) if rare else "leave it out, or ingest a feed that has labels of it")
             )
         classes[target] = [*kept, *([None] if seen & rare else [])]
     rows = {target: [labels[target][row] for row in training] for target in targets}
     return Vocabulary(classes=classes, paths=taxonomy.learn(classes, rows), rare=all_rare)
+
+
+def _too_few(counts: Counter[str], minimum: int) -> str:
+    largest = " and ".join(f"{label} has {count}" for label, count in counts.most_common(2))
+    return f"--min-class-count is {minimum} and {largest} labelled pictures: lower it, or leave the target out"
 
 
 def known_truth(vocabulary: Vocabulary, target: str, labels: Sequence[str | None]) -> list[str | None]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from fashion_ray import tracking
+from fashion_ray import spreadsheets, tracking
 from fashion_ray.cluster import Resources
 from fashion_ray.errors import ConflictError, UserError
 from fashion_ray.models.engines import EngineChoice
@@ -149,7 +149,7 @@ def _show(ledger: Ledger, store: Store, run: tracking.TrackedRun, name: str, bas
     table = leaderboard({phase: ledger.read(phase) for phase in (SEARCH, FINAL)})
     if "schedule" in table:
         table["schedule"] = table["schedule"].replace("", base.schedule)  # finalists have their own, which hides that of others
-    files: dict[str, bytes | str] = {"leaderboard.csv": table.to_csv(index=False)}
+    files: dict[str, bytes | str] = {"leaderboard.csv": spreadsheets.to_csv(table)}
     varied = [option for option in table.columns[len(FACTS) :] if table[option].nunique() > 1]
     if table["figure"].notna().any():
         files["parallel_coordinates.png"] = parallel_coordinates(table, varied, "figure", label=base.monitor)

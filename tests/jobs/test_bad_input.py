@@ -96,6 +96,7 @@ def call_job(cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
         for name, value in environment(root, cache).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(sys, "argv", [job, *arguments])
+        monkeypatch.setattr(sys, "excepthook", sys.excepthook)
         monkeypatch.setattr(signal, "signal", lambda *arguments: None)
         with pytest.raises(SystemExit) as stopped:
             cli.run(runpy.run_path(str(PROJECT / "jobs" / f"{job}.py"))["main"])

@@ -30,7 +30,8 @@ MAY_IMPORT_MLFLOW = {"fashion_ray.tracking"}
 PURE_PATTERNS = tuple(
     f"fashion_ray.{pattern}"
     for pattern in (
-        "config", "errors", "catalog.schema", "catalog.pictures", "catalog.splits", "catalog.styles", "catalog.plan",
+        "config", "errors", "spreadsheets",
+        "catalog.schema", "catalog.pictures", "catalog.splits", "catalog.styles", "catalog.plan",
         "catalog.sources", "catalog.trees", "catalog.zips", "catalog.feed_rows", "catalog.published", "catalog.class_folders",
         "catalog.lines", "catalog.tables", "catalog.idx",
         "catalog.options", "catalog.labels", "catalog.reassign", "catalog.corrections",
@@ -43,7 +44,7 @@ PURE_PATTERNS = tuple(
         "training.mixing", "training.checkpoint", "training.stage_cache",
         "scoring.plan", "scoring.options", "scoring.night", "scoring.careful", "scoring.rows", "scoring.inference",
         "scoring.single", "scoring.timing", "scoring.changes", "scoring.drift", "scoring.gates",
-        "catalog.statistics", "pages.*",
+        "catalog.statistics", "pages.*", "browsing.*",
         "promotion.paired", "promotion.five_by_two", "promotion.comparison", "promotion.lineage", "promotion.decision",
         "promotion.options", "serving.pyfunc",
         "tuning.options", "tuning.space", "tuning.trials", "tuning.stopping", "tuning.ledger", "tuning.session",

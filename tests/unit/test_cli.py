@@ -138,7 +138,9 @@ def restored() -> Iterator[None]:
     """A job's signal handler and log lines end with the test."""
     handler = signal.getsignal(signal.SIGTERM)
     loggers = [(logger, logger.level, logger.propagate, list(logger.handlers)) for logger in map(logging.getLogger, LOGGERS)]
+    hook = sys.excepthook
     yield
+    sys.excepthook = hook
     signal.signal(signal.SIGTERM, handler)
     for logger, level, propagate, handlers in loggers:
         logger.level, logger.propagate, logger.handlers = level, propagate, handlers

@@ -16,6 +16,7 @@ from fashion_ray.storage import Store
 from fashion_ray.training.options import TrainOptions
 from fashion_ray.training.preparing import first_network, prepare
 from fashion_ray.training.vocabulary import Vocabulary
+from tests.unit.nights import IDS, Feed, jpeg, row, take
 
 CATALOG = Snapshot(table="catalog", name="new", sequence=1, manifest={"picture_sizes": {"80x60": 9, "60x60": 2}})
 WORDS = Vocabulary(classes={"season": ["Fall", "Summer", "Winter"]}, paths=Taxonomy(levels=(), paths=()), rare=frozenset())
@@ -27,6 +28,21 @@ def test_a_catalog_of_an_earlier_layout_is_refused_for_derived_targets(tmp_path:
     options = TrainOptions(root=str(tmp_path), targets=("articleType", "joined_category"))
     with pytest.raises(UserError, match=r"has no column joined_category, .* Run python jobs/ingest.py again"):
         prepare(options, Store(str(tmp_path)), catalog)
+
+
+@pytest.mark.parametrize("asked", [(), ("--targets",)])
+def test_of_the_default_targets_those_without_any_label_are_left_out(asked: tuple[str, ...], tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    unlabelled = {"masterCategory": None, "subCategory": None}
+    snapshot = take(store, Feed([row(each, **unlabelled) for each in IDS], {each: jpeg(each) for each in IDS})).snapshot
+    targets = {"targets": ("subCategory", "articleType")} if asked else {}
+    options = TrainOptions(backbone="test_resnet", weights="none", input_size="32x24", min_class_count=1, **targets)
+    if asked:
+        with pytest.raises(UserError, match="--targets: subCategory has 0 classes with training rows"):
+            prepare(options, store, snapshot)
+    else:
+        prepared = prepare(options, store, snapshot)
+        assert prepared.card.targets == ["articleType"] and prepared.options.targets == ("articleType",)
 
 
 def test_the_first_network_is_what_its_card_describes() -> None:
