@@ -21,7 +21,7 @@ MAY_IMPORT_RAY = {
     f"fashion_ray.{name}"
     for name in (
         "cluster", "catalog.running", "catalog.reading", "training.feeding", "training.worker", "training.run",
-        "training.deployed", "scoring.score", "scoring.actor", "tuning.running",
+        "training.deployed", "scoring.score", "scoring.actor", "tuning.running", "metrics",
     )
 }  # fmt: skip
 MAY_IMPORT_MLFLOW = {"fashion_ray.tracking"}
@@ -45,6 +45,7 @@ PURE_PATTERNS = tuple(
         "promotion.paired", "promotion.five_by_two", "promotion.comparison", "promotion.lineage", "promotion.decision",
         "promotion.options", "serving.pyfunc",
         "tuning.options", "tuning.space", "tuning.trials", "tuning.stopping", "tuning.ledger", "tuning.session",
+        "logs", "catalog.feed_gates", "nightly.options", "nightly.document",
         "tuning.features", "tuning.trial", "tuning.leaderboard", "tuning.slots",
     )
 )  # fmt: skip
