@@ -135,9 +135,11 @@ def opened(store: Store, night: str, *, feed: str | None = None, status_file: st
                 raise refused
             book.recall()
             yield book
-            if book.document is not book.earlier:
-                book.close(None)
-                write_overview(store)
+            if book.document is book.earlier:
+                book.write()  # for the pager, whose file may be another one than before
+                return
+            book.close(None)
+            write_overview(store)
     except BaseException as error:
         if error is not refused:  # the document belongs to the night that is under way
             _close_in_trouble(book, error)
