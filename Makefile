@@ -5,11 +5,12 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # What is drawn, trained and scored by `make demo`.
 DEMO_ROOT ?= $(CURDIR)/workspace
-# Options of `make drill`.
+# Options of `make drill` and of `make nights`.
 DRILL ?=
+NIGHTS ?=
 INSTALLED = $(VENV)/.installed-dev
 
-.PHONY: install demo test check format unit drill train-drill lock ui clean help
+.PHONY: install demo test check format unit drill train-drill nights lock ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -47,6 +48,9 @@ drill: $(INSTALLED) ## kill nightly scoring in every way and check what is left 
 
 train-drill: $(INSTALLED) ## kill a training run in every way and check that it ends as if nothing had been
 	$(BIN)/python benchmarks/train_drill.py $(DRILL)
+
+nights: $(INSTALLED) ## fourteen simulated nights, twice, with the books checked every morning; NIGHTS="--root ROOT --rounds 1"
+	$(BIN)/python benchmarks/nights.py $(NIGHTS)
 
 ui: $(INSTALLED) ## the MLflow UI over the workspace's runs, on localhost
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(DEMO_ROOT)/mlflow/mlflow.db
