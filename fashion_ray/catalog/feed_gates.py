@@ -78,7 +78,7 @@ def _exceeded(
         if products > limits.unlabelled_share * labelled:
             yield (
                 f"{products} of the feed's {labelled} products lose their {column} ({products / labelled:.1%}), at most "
-                f"{limits.unlabelled_share:.1%} may (unlabelled_share); is the column missing?"
+                f"{limits.unlabelled_share:.1%} may (unlabelled_share), as if the column were missing"
             )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import fsspec
@@ -47,7 +49,12 @@ def prepare(options: NightlyOptions, store: Store) -> NightPlan:
     """Open the feed and the model. Raises UserError for either, and for a missing feed unless that is expected."""
     feed = feed_of(options)
     missing = feed is not None and not present(feed)
-    if missing and feed is not None and options.if_missing == SCORE:
+    if missing and feed is not None:
+        if options.if_missing != SCORE:
+            raise UserError(
+                f"--feed: nothing at {without_password(absolute(feed, option='--feed'))!r}; expected tonight's feed. Wait for "
+                "it, or pass --if-missing score to score the catalog as it is"
+            )
         log.warning("no feed at %s: tonight scores the catalog as it is", without_password(feed))
         feed = None
     request = None
@@ -69,7 +76,19 @@ def _request(options: NightlyOptions, store: Store, feed: str | None) -> Request
         label_column=options.label_column,
     )  # fmt: skip
     limits = None if options.publish_anyway else options.feed_limits
-    return dataclasses.replace(requested(asked, store), limits=limits)
+    with source_is_feed():
+        return dataclasses.replace(requested(asked, store), limits=limits)
+
+
+@contextmanager
+def source_is_feed() -> Iterator[None]:
+    """Let the user's mistakes in the block name the option of this job, where jobs/ingest.py has --source."""
+    try:
+        yield
+    except UserError as error:
+        if "--source" not in str(error):
+            raise
+        raise type(error)(str(error).replace("--source", "--feed")) from error
 
 
 def present(feed: str) -> bool:

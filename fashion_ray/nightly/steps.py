@@ -17,7 +17,7 @@ from fashion_ray.cluster import Resources
 from fashion_ray.models import engines
 from fashion_ray.nightly.book import Book, StepReport, opened
 from fashion_ray.nightly.options import NightlyOptions
-from fashion_ray.nightly.plan import NightPlan, feed_of, prepare
+from fashion_ray.nightly.plan import NightPlan, feed_of, prepare, source_is_feed
 from fashion_ray.scoring.describe import score_and_log
 from fashion_ray.scoring.score import How, catalog_of
 from fashion_ray.storage import Store
@@ -40,7 +40,8 @@ def take_in(plan: NightPlan, tracked: TrackedRun, has: Resources) -> StepReport:
         return StepReport(
             sentence="no feed tonight; the catalog stays as it is", snapshots={"catalog": catalog_of(plan.store).name}
         )
-    result, _ = ingest_and_log(tracked, plan.store, plan.request, on_cluster)
+    with source_is_feed():
+        result, _ = ingest_and_log(tracked, plan.store, plan.request, on_cluster)
     if plan.options.keep_catalogs is not None:
         snapshots.retain(plan.store, "catalog", plan.options.keep_catalogs)
     summary, books = result.summary, result.books
