@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fashion_ray import snapshots
-from fashion_ray.config import absolute
-from fashion_ray.errors import ConflictError
+from fashion_ray.config import absolute, without_password
+from fashion_ray.errors import ConflictError, UserError
 from fashion_ray.nightly import document as documents
-from fashion_ray.storage import Store, to_json
+from fashion_ray.storage import Store, storage_errors, to_json
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,9 @@ class StepReport:
     figures: Mapping[str, float] = field(default_factory=dict)
     snapshots: Mapping[str, str] = field(default_factory=dict)
     """Table to snapshot."""
+
+    unchanged: bool = False
+    """Whether it found its work done. The counts of the attempt that did it count then, if that was this night's."""
 
     links: Mapping[str, str] = field(default_factory=dict)
     """Pages by what they are, as a user would type their paths."""
@@ -81,8 +84,10 @@ class Book:
 
     def note(self, name: str, report: StepReport) -> None:
         """A step ended well: into the document, and a line into the log."""
-        for key in ("counts", "figures", "snapshots", "links"):
+        for key in ("figures", "snapshots", "links"):
             self.document[key].update(getattr(report, key))
+        before = self.document["counts"]
+        self.document["counts"] = {**report.counts, **before} if report.unchanged else {**before, **report.counts}
         seconds = self.document["seconds"][name]
         fields = {"night": self.document["night"], "stage": name, "seconds": seconds, **report.counts}
         log.info("%s: %s (%.1f s)", name, report.sentence, seconds, extra={"fields": fields})
@@ -103,17 +108,23 @@ class Book:
         self.document.update(status=status, exit_status=exit_status, message=message, ended_at=snapshots.now())
         if page:
             self.document["links"]["changes"] = self.store.show(page)
-        self.write()
         line = documents.summary(self.document)
         told = {key: self.document[key] for key in ("night", "status", "exit_status", "step", "counts", "snapshots")}
         log.log(logging.INFO if error is None else logging.ERROR, "%s", line, extra={"fields": told})
+        self.write()
 
     def write(self) -> None:
-        """Put the document where the pager looks, and below the root."""
+        """Put the document where the pager looks, and below the root. Raises UserError if the pager's place is none."""
         content = to_json(self.document)
         if self._status_file is not None:
             folder, _, name = absolute(self._status_file, option="--status-file").rpartition("/")
-            Store(folder or "/").write_bytes(content, name)
+            try:
+                Store(folder or "/").write_bytes(content, name)
+            except storage_errors() as error:
+                raise UserError(
+                    f"--status-file: {without_password(self._status_file)!r} cannot be written ({error}); expected a file that "
+                    "may be created or replaced"
+                ) from error
         self.store.write_bytes(content, FOLDER, f"{self.document['night']}.json")
 
 
@@ -148,9 +159,16 @@ def opened(store: Store, night: str, *, feed: str | None = None, status_file: st
 
 def _close_in_trouble(book: Book, error: BaseException) -> None:
     try:
+        rival = read(book.store, f"{book.document['night']}.json") if isinstance(error, ConflictError) else None
+        if rival is not None and rival["status"] == documents.OK and rival["key"] == book.document["key"]:
+            log.warning("the same night was ended by another process: %s", documents.summary(rival))
+            return
         book.close(error, getattr(error, "page", ""))
         write_overview(book.store)
-    except OSError as trouble:  # the root may be the very thing that failed; the error itself must come through
+    except (
+        UserError,
+        *storage_errors(),
+    ) as trouble:  # the root may be the very thing that failed; the error itself must come through
         log.error("the night's report cannot be written: %s", trouble)
 
 

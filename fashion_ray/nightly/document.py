@@ -51,12 +51,13 @@ def is_done(earlier: Mapping[str, Any] | None, *, key: str, catalog: str | None)
 
 
 def goes_on(document: Document, earlier: Mapping[str, Any] | None) -> None:
-    """Carry over what a night that did not end well is continued by: its MLflow runs, and how often it was tried."""
+    """Carry over what a night that did not end well is continued by: its MLflow runs, what it counted, its attempts."""
     if earlier is None:
         return
     document["attempts"] = int(earlier.get("attempts", 0)) + 1
     if earlier.get("key") == document["key"] and earlier.get("status") != OK:
-        document["runs"] = dict(earlier.get("runs", {}))
+        for key in ("runs", "counts", "figures", "links"):
+            document[key] = dict(earlier.get(key, {}))
         document["started_at"] = earlier.get("started_at", document["started_at"])
 
 

@@ -23,6 +23,9 @@ from fashion_ray.scoring.score import How, catalog_of
 from fashion_ray.storage import Store
 from fashion_ray.tracking import TrackedRun, flat, inside, run
 
+ALL = 10**9
+"""Snapshots, where all are kept."""
+
 Act = Callable[[NightPlan, TrackedRun, Resources], StepReport]
 
 
@@ -42,8 +45,7 @@ def take_in(plan: NightPlan, tracked: TrackedRun, has: Resources) -> StepReport:
         )
     with source_is_feed():
         result, _ = ingest_and_log(tracked, plan.store, plan.request, on_cluster)
-    if plan.options.keep_catalogs is not None:
-        snapshots.retain(plan.store, "catalog", plan.options.keep_catalogs)
+    snapshots.retain(plan.store, "catalog", plan.options.keep_catalogs or ALL)  # and what refused feeds left behind
     summary, books = result.summary, result.books
     counts = {f"products_{name}": summary[name] for name in ("added", "changed", "removed", "unchanged")}
     counts |= {"feed_rows": books["rows"], "feed_pictures": books["pictures"], "catalog_quarantined": summary["quarantined"]}
@@ -51,6 +53,7 @@ def take_in(plan: NightPlan, tracked: TrackedRun, has: Resources) -> StepReport:
         sentence=f"{summary['added']} added, {summary['changed']} changed, {summary['removed']} removed, "
         f"{summary['unchanged']} as they were, {summary['quarantined']} in quarantine",
         counts=counts,
+        unchanged=result.already_current,
         snapshots={"catalog": result.snapshot.name},
         links={"data": plan.store.show(*page_path(result.snapshot))},
     )

@@ -110,6 +110,39 @@ def test_of_two_nights_at_once_the_second_is_refused_and_writes_nothing(store: S
     assert told(pager)["status"] == "ok"
 
 
+def test_a_pagers_place_that_cannot_be_written_is_the_users_mistake(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"--status-file: .* cannot be written"):
+        a_night(store, tmp_path / "file" / "pager.json")
+    assert read(store, "n1.json") is None
+
+
+def test_what_the_attempt_that_died_had_counted_is_counted(store: Store, pager: Path) -> None:
+    with pytest.raises(OSError, match="disk"), opened(store, "n1") as book:
+        book.begin("k", model_version="m", feed_missing=False)
+        with book.step("ingest"):
+            pass
+        book.note("ingest", StepReport(sentence="all in", counts=COUNTS))
+        with book.step("score"):
+            raise OSError("disk")
+    nothing = dict.fromkeys(COUNTS, 0) | {"feed_rows": 7}
+    with opened(store, "n1") as book:
+        book.begin("k", model_version="m", feed_missing=False)
+        with book.step("ingest"):
+            pass
+        book.note("ingest", StepReport(sentence="nothing new", counts=nothing, unchanged=True))
+    assert book.document["counts"] == COUNTS | {"feed_rows": 7} and book.document["attempts"] == 2
+
+
+def test_a_night_that_loses_a_race_leaves_the_winners_document(store: Store) -> None:
+    with pytest.raises(ConflictError), opened(store, "n1") as book:
+        book.begin("k", model_version="m", feed_missing=False)
+        won = dict(book.document) | {"status": "ok"}
+        store.write_json(won, FOLDER, "n1.json")  # as another process may on object storage
+        raise ConflictError("catalog: another ingest published")
+    assert read(store, "n1.json") == won
+
+
 def test_each_step_is_a_line_with_its_fields(store: Store, pager: Path, caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("fashion_ray")
     before = logger.propagate

@@ -16,6 +16,7 @@ from fashion_ray.errors import UserError
 from fashion_ray.nightly import document, steps
 from fashion_ray.nightly.options import NightlyOptions
 from fashion_ray.nightly.plan import feed_of, present
+from fashion_ray.scoring.score import outcomes
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "operations.md").read_text(encoding="utf-8")
@@ -94,3 +95,17 @@ def test_a_quiet_night_carries_everything_over() -> None:
     assert steps.as_it_stands(books) == {
         "catalog": 10, "scored": 0, "carried_over": 9, "quarantined": 1, "from_embeddings": 0
     }  # fmt: skip
+
+
+def test_every_product_of_a_file_has_one_outcome() -> None:
+    receipt = {"actions": {"carry": 5, "reuse": 2, "score": 4, "bad": 1}, "quarantined": [{"product_id": "1"}]}
+    found = outcomes(receipt)
+    assert found == {"scored": 5, "carried_over": 5, "quarantined": 2} and sum(found.values()) == 12
+
+
+def test_without_a_connection_nothing_is_recorded_and_nothing_breaks() -> None:
+    metrics.add("fashion_ray_rows", {"scored": 1})
+    metrics.put("fashion_ray_products", {"catalog": 1})
+    with metrics.stage("drill"):
+        pass
+    assert metrics._made.cache_info().currsize == 0
