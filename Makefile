@@ -18,6 +18,12 @@ INSTALLED = $(VENV)/.installed-dev
 
 .PHONY: install demo test check format unit drill train-drill study lock ui clean help
 .PHONY: install demo test check format unit mine browse drill train-drill lock ui clean help
+# Options of `make drill` and of `make nights`.
+DRILL ?=
+NIGHTS ?=
+INSTALLED = $(VENV)/.installed-dev
+
+.PHONY: install demo test check format unit drill train-drill nights lock ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -58,6 +64,8 @@ train-drill: $(INSTALLED) ## kill a training run in every way and check that it 
 
 study: $(INSTALLED) ## an earlier study on the workspace's catalog: NAME=class30-cnn STUDY="--set schedule=all:2" (docs/studies.md)
 	FASHION_RAY_ROOT=$(DEMO_ROOT) $(BIN)/python jobs/tune.py --study $(NAME) $(STUDY)
+nights: $(INSTALLED) ## fourteen simulated nights, twice, with the books checked every morning; NIGHTS="--root ROOT --rounds 1"
+	$(BIN)/python benchmarks/nights.py $(NIGHTS)
 
 ui: $(INSTALLED) ## the MLflow UI over the workspace's runs, on localhost
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(DEMO_ROOT)/mlflow/mlflow.db

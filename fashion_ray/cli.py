@@ -17,9 +17,9 @@ from typing import Any, NoReturn, TypeVar
 
 import tyro
 
-from fashion_ray.config import without_password
-from fashion_ray.errors import GateRefused, UserError
-from fashion_ray.logs import show_progress
+from fashion_ray.config import JobOptions, without_password
+from fashion_ray.errors import GateRefused, UserError, user_error_behind
+from fashion_ray.logs import set_format, show_progress
 
 Options = TypeVar("Options")
 
@@ -45,7 +45,7 @@ def parse(
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(
+            parsed = tyro.cli(
                 options,
                 args=list(arguments),
                 default=options(**defaults),
@@ -55,7 +55,10 @@ def parse(
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise _user_error(stop) or UserError(_plain(errors.getvalue()) + " (see --help)") from None
+        raise user_error_behind(stop) or UserError(_plain(errors.getvalue()) + " (see --help)") from None
+    if isinstance(parsed, JobOptions):
+        set_format(parsed.log_format)
+    return parsed
 
 
 def _preset_name(arguments: Sequence[str], chooser: str) -> str | None:
@@ -91,7 +94,7 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
         _last_words("error: interrupted; nothing unfinished was published. The same command again goes on (train: --name)")
         status = 130
     except Exception as error:
-        user_error = _user_error(error)
+        user_error = user_error_behind(error)
         if user_error is None:
             raise
         _last_words("error: " + " ".join(str(user_error).split()))
@@ -112,16 +115,3 @@ def _terminated(signal_number: int, frame: object) -> None:
 def _last_words(line: str) -> None:
     sys.stdout.flush()
     print(without_password(line), file=sys.stderr, flush=True)
-
-
-def _user_error(error: BaseException | None) -> UserError | None:
-    """Find the user's mistake behind an error, also one that happened on a worker and came back wrapped."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, UserError):
-            cause = getattr(error, "cause", None)
-            return cause if isinstance(cause, UserError) else error
-        seen.add(id(error))
-        cause = getattr(error, "cause", None)
-        error = cause if isinstance(cause, BaseException) else error.__cause__ or error.__context__
-    return None

@@ -14,6 +14,8 @@ from fashion_ray.errors import UserError
 
 ROOT_VARIABLE = "FASHION_RAY_ROOT"
 CACHE_VARIABLE = "FASHION_RAY_CACHE"
+LOG_VARIABLE = "FASHION_RAY_LOG_FORMAT"
+LOG_FORMATS = ("text", "json")
 DEFAULT_ROOT = "./workspace"
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -82,6 +84,11 @@ def default_cache() -> str:
     return os.environ.get(CACHE_VARIABLE) or str(Path.home() / ".cache" / "fashion_ray")
 
 
+def default_log_format() -> str:
+    """How this process's environment wants its log."""
+    return os.environ.get(LOG_VARIABLE) or LOG_FORMATS[0]
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobOptions:
     """Options of every job."""
@@ -98,10 +105,14 @@ class JobOptions:
     cpus: int | None = None
     """Processors that a Ray of its own may use; none means all of this machine."""
 
+    log_format: str = field(default_factory=default_log_format)
+    """text, a readable line a step, or json, an object a line (environment FASHION_RAY_LOG_FORMAT)."""
+
     def problems(self) -> Problems:
         """Check the options common to all jobs."""
         found = Problems()
         found.check(bool(self.root.strip()), "root", self.root, "a path or a URI")
         found.check(not is_uri(self.cache), "cache", self.cache, "a folder of this machine", "caches are node-local")
         found.check(self.cpus is None or self.cpus >= 1, "cpus", self.cpus, "at least 1")
+        found.check(self.log_format in LOG_FORMATS, "log_format", self.log_format, f"one of {', '.join(LOG_FORMATS)}")
         return found

@@ -31,3 +31,16 @@ class GateRefused(Exception):
 
 class ReconciliationError(RuntimeError):
     """Rows in and rows out do not add up: nothing may be published."""
+
+
+def user_error_behind(error: BaseException | None) -> UserError | None:
+    """Find the user's mistake behind an error, also one that happened on a worker and came back wrapped."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, UserError):
+            cause = getattr(error, "cause", None)
+            return cause if isinstance(cause, UserError) else error
+        seen.add(id(error))
+        cause = getattr(error, "cause", None)
+        error = cause if isinstance(cause, BaseException) else error.__cause__ or error.__context__
+    return None

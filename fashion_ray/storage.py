@@ -96,7 +96,7 @@ class Store:
         try:
             self.write_bytes(b"", probe)
             self.filesystem.rm_file(self.path(probe))
-        except _storage_errors() as error:
+        except storage_errors() as error:
             reason = without_password(getattr(error, "strerror", None) or str(error))
             raise UserError(
                 f"--root {without_password(self.uri)}: cannot be written ({reason}); expected a folder or bucket with write "
@@ -229,6 +229,12 @@ class Store:
             self.filesystem.rm(self.path(*parts), recursive=True)
 
 
+def storage_errors() -> tuple[type[Exception], ...]:
+    """OSError, and what S3's client raises where no request was answered (no credentials, no such host)."""
+    client = sys.modules.get("botocore.exceptions")
+    return (OSError, client.BotoCoreError) if client is not None else (OSError,)
+
+
 def to_parquet(table: pa.Table, *, compression: str, row_group_rows: int) -> pa.Buffer:
     """The bytes of a Parquet file. Dictionaries and statistics of embeddings and pictures would cost six times the rest."""
     sink = pa.BufferOutputStream()
@@ -276,12 +282,6 @@ def _put_if_absent(filesystem: fsspec.AbstractFileSystem, target: str, content: 
                 raise
             time.sleep(0.1 * (CREATE_TRIES - tries_left))
     raise AssertionError("the last try returns or raises")
-
-
-def _storage_errors() -> tuple[type[Exception], ...]:
-    """OSError, and what S3's client raises where no request was answered (no credentials, no such host)."""
-    client = sys.modules.get("botocore.exceptions")
-    return (OSError, client.BotoCoreError) if client is not None else (OSError,)
 
 
 def _temporary_beside(target: str) -> str:

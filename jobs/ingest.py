@@ -9,9 +9,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # inside a submitted job nothing is installed
 
 from fashion_ray import cli, cluster, tracking
-from fashion_ray.catalog.ingest import ingest
 from fashion_ray.catalog.options import IngestOptions
-from fashion_ray.catalog.reporting import describe, report
+from fashion_ray.catalog.reporting import describe, ingest_and_log
 from fashion_ray.catalog.request import requested
 from fashion_ray.catalog.running import on_cluster
 from fashion_ray.config import absolute
@@ -25,11 +24,7 @@ def main(arguments: Sequence[str]) -> None:
     request = requested(options, store)
     tracked = tracking.run(tracking.locate(store), "ingest", tracking.flat(options) | {"source": request.source.name})
     with tracked as run, cluster.connect(options.address, cpus=options.cpus):
-        result = ingest(request, store, run_id=run.run_id, each=on_cluster)
-        run.tags({"catalog_snapshot": result.snapshot.name})
-        page, figures = report(store, result)
-        run.metrics({f"ingest/{name}": value for name, value in (result.books | result.summary | figures).items()})
-        run.file(page, "data.html")
+        result, figures = ingest_and_log(run, store, request, on_cluster)
     for line in describe(store, result, figures):
         print(line)
 

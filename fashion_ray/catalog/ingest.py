@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fashion_ray import snapshots
-from fashion_ray.catalog import corrections, earlier, labels, reassign, schema, splits, zips
+from fashion_ray.catalog import corrections, earlier, feed_gates, labels, reassign, schema, splits, zips
 from fashion_ray.catalog.assembling import READY, Piece, assemble, plan_runs
 from fashion_ray.catalog.books import balance, quarantine_table, same_quarantine
 from fashion_ray.catalog.earlier import Earlier
@@ -30,7 +30,7 @@ from fashion_ray.catalog.plan import IngestPlan, plan_ingest
 from fashion_ray.catalog.request import Request, origin_of
 from fashion_ray.catalog.sources import Source
 from fashion_ray.catalog.tasks import Each
-from fashion_ray.errors import ConflictError, ReconciliationError, UserError
+from fashion_ray.errors import ConflictError, GateRefused, ReconciliationError, UserError
 from fashion_ray.storage import Store
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,8 @@ class IngestResult:
 def ingest(request: Request, store: Store, *, run_id: str, each: Each) -> IngestResult:
     """Publish a feed as, or into, the current catalog. The same feed again changes nothing.
 
-    Raises UserError for a feed that is no catalog, ReconciliationError if the books do not balance.
+    Raises UserError for a feed that is no catalog, ReconciliationError if the books do not balance, GateRefused if the feed
+    exceeds the request's limits; nothing is published then.
     """
     snapshots.repair_pointer(store, "catalog")
     base = snapshots.current(store, "catalog")
@@ -120,6 +121,7 @@ def _build(
         coming.summary["removed"] = int(base.manifest["rows"])  # the products of another catalog, whatever their ids
     elif base is not None and _says_the_same(base, before, coming):
         return _unchanged(base)
+    _judge(request, base, before, coming)
     strata = pa.array(labels.stratum(coming.facts), type=pa.string())
     settled = splits.settle(coming.facts.append_column("stratum", strata), before.known, ratios=request.ratios)
     for product_id in settled.bridges:
@@ -145,6 +147,18 @@ def _build(
     return IngestResult(
         snapshot=snapshot, books=coming.books, summary=coming.summary, previews=coming.previews, already_current=False
     )
+
+
+def _judge(request: Request, base: snapshots.Snapshot | None, before: Earlier, coming: _Coming) -> None:
+    if request.limits is None:
+        return
+    products, lost = int(base.manifest["rows"]) if base else 0, feed_gates.lost_labels(before.facts, coming.facts)
+    against = feed_gates.refusals(products, coming.summary, coming.books, lost, request.limits)
+    if against:
+        raise GateRefused(
+            f"{request.source.name}: {'; '.join(against)}. The catalog stays as it is; look at the feed, and pass "
+            "--publish-anyway if it is meant"
+        )
 
 
 def _take_in(request: Request, store: Store, before: Earlier, staging: str, *, run_id: str, each: Each) -> _Coming:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pyarrow.compute as pc
 
+from fashion_ray import metrics, tracking
 from fashion_ray.catalog import schema
-from fashion_ray.catalog.ingest import IngestResult
+from fashion_ray.catalog.ingest import IngestResult, ingest
 from fashion_ray.catalog.lookup import pictures
+from fashion_ray.catalog.request import Request
 from fashion_ray.catalog.statistics import CatalogStatistics, Leakage, catalog_statistics, random_split_leakage
+from fashion_ray.catalog.tasks import Each
 from fashion_ray.pages.data_report import data_report
 from fashion_ray.pages.examples import examples, sheets
 from fashion_ray.snapshots import Snapshot
@@ -15,6 +18,25 @@ from fashion_ray.storage import Store
 
 SEED = 0
 """Of the plain random split whose leakage is stated, and of the pictures that are shown."""
+
+
+def ingest_and_log(
+    run: tracking.TrackedRun, store: Store, request: Request, each: Each
+) -> tuple[IngestResult, dict[str, float]]:
+    """Ingest, write the page, and put the figures and the page into MLflow; the result and the page's figures."""
+    with metrics.stage("ingest"):
+        result = ingest(request, store, run_id=run.run_id, each=each)
+    if not result.already_current:
+        books = result.books
+        metrics.add(
+            "fashion_ray_feed_rows",
+            {name: books[f"rows_{name}"] for name in ("labelled", "missing_picture", "quarantined", "withdrawn")},
+        )
+    run.tags({"catalog_snapshot": result.snapshot.name})
+    page, figures = report(store, result)
+    run.metrics({f"ingest/{name}": value for name, value in (result.books | result.summary | figures).items()})
+    run.file(page, "data.html")
+    return result, figures
 
 
 def report(store: Store, result: IngestResult) -> tuple[str, dict[str, float]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import fsspec
 
 from fashion_ray import snapshots
+from fashion_ray.catalog.feed_gates import FeedLimits
 from fashion_ray.catalog.options import IngestOptions
 from fashion_ray.catalog.sources import NoFeed, Source, open_source
 from fashion_ray.catalog.splits import DEFAULT_RATIOS
@@ -32,6 +33,9 @@ class Request:
     """A CSV of corrections (catalog.corrections), which add to those of earlier ingests."""
 
     ratios: tuple[float, float, float] = DEFAULT_RATIOS
+
+    limits: FeedLimits | None = None
+    """What the feed may do to the catalog; null takes it as it is, for somebody who looks at the page."""
 
 
 def requested(options: IngestOptions, store: Store) -> Request:

@@ -6,7 +6,7 @@ import sys
 
 import pyarrow as pa
 
-from fashion_ray import snapshots, tracking
+from fashion_ray import metrics, snapshots, tracking
 from fashion_ray.config import without_password
 from fashion_ray.errors import GateRefused
 from fashion_ray.memory import Peak
@@ -67,7 +67,8 @@ def score_and_log(
 ) -> ScoreResult:
     """Score, and put the figures and the page into MLflow, also if a gate refuses."""
     try:
-        result = score(store, catalog, model, how)
+        with metrics.stage("score"):
+            result = score(store, catalog, model, how)
     except GateRefused as refusal:
         run.file(store.read_bytes(refusal.page), "changes.html")
         run.tags({"refused_by_gates": str(refusal)})

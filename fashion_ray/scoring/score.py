@@ -11,6 +11,7 @@ import functools
 import json
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
 
-from fashion_ray import cluster, snapshots
+from fashion_ray import cluster, metrics, snapshots
 from fashion_ray.catalog import schema
 from fashion_ray.catalog.pictures import DECODER_VERSION
 from fashion_ray.catalog.reading import READER_CPUS
@@ -161,6 +162,7 @@ def _score(
     written = write_report(store, catalog, name, comparison, _facts(manifest), books, published=publishes)
     _judge(comparison, publishes, store, written["page"])
     snapshot = _publish(store, name, manifest, base=base)
+    metrics.put("fashion_ray_products", books)
     return ScoreResult(snapshot=snapshot, books=books, timing=spent, already_current=False, comparison=comparison)
 
 
@@ -259,6 +261,15 @@ def balance(parts: dict[str, int], receipts: Receipts) -> dict[str, int]:
     return books
 
 
+def outcomes(receipt: Mapping[str, Any]) -> dict[str, int]:
+    """How the products of a file were settled, for the metrics."""
+    actions, failed = receipt["actions"], len(receipt["quarantined"])
+    return {
+        "scored": actions[nights.SCORE] + actions[nights.REUSE] - failed, "carried_over": actions[nights.CARRY],
+        "quarantined": failed + actions[nights.BAD],
+    }  # fmt: skip
+
+
 def _run(night: Night, pending: list[str], model: ResolvedModel, how: How, places: Places) -> Receipts:
     """Do the work of the pending files on the cluster; their receipts."""
     if not pending:
@@ -299,5 +310,6 @@ def _run(night: Night, pending: list[str], model: ResolvedModel, how: How, place
         receipt = json.loads(row["receipt"])
         found[receipt["part"]] = receipt
         rows += receipt["file"]["rows"]
+        metrics.add("fashion_ray_rows", outcomes(receipt))
         log.info("%d products, %d of %d files", rows, len(found), len(pending))
     return found

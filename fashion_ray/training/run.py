@@ -49,7 +49,7 @@ from fashion_ray.training.topology import WorkerPlan, plan_workers
 
 log = logging.getLogger(__name__)
 
-IDENTITY = ("root", "cache", "cache_limit", "address", "cpus", "preset", "name", "workers", "min_workers")
+IDENTITY = ("root", "cache", "cache_limit", "address", "cpus", "log_format", "preset", "name", "workers", "min_workers")
 """Options that may differ when a run is continued."""
 
 

@@ -34,11 +34,11 @@ Point = Mapping[str, str]
 """Options and their values as text, such as {"optimizer": "adam", "head_widths": "50,20"}."""
 
 SEARCHABLE = frozenset(field.name for field in dataclasses.fields(RecipeOptions)) - {
-    "root", "cache", "address", "cpus", "monitor", "target_weights", "find_learning_rate", "compile",
+    "root", "cache", "address", "cpus", "log_format", "monitor", "target_weights", "find_learning_rate", "compile",
 } | {"backbone", "weights", "input_size", "decoded_size", "max_per_class", "oversample_to", "seed"}  # fmt: skip
 """Options that leave the validation rows and what they are measured by as they are, so that trials can be compared."""
 
-OWNED = frozenset({"root", "cache", "address", "cpus", "name", "preset", "workers", "min_workers"})
+OWNED = frozenset({"root", "cache", "address", "cpus", "log_format", "name", "preset", "workers", "min_workers"})
 """Options that a search sets itself."""
 
 DEFAULT_SPACE = (

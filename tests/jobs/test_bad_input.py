@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import signal
 import sys
@@ -126,6 +127,26 @@ def test_without_a_source_another_catalog_is_not_replaced_by_the_demo(tmp_path: 
     last = outcome.stderr.strip().splitlines()[-1]
     assert "--source: none given" in last and "feed.zip" in last and "--source demo" in last
     assert (tmp_path / "catalog" / "CURRENT.json").exists()
+
+
+def test_a_night_with_a_bad_feed_tells_the_pager_and_logs_json(
+    feeds: Path, tmp_path: Path, call_job: Callable[..., Outcome]
+) -> None:
+    pager = tmp_path / "pager.json"
+    for feed, said in (
+        ("nothing", "--feed: nothing at"),
+        ("text", "is not a zip"),
+        ("without-styles", "expected a zip or a folder"),
+    ):
+        asked = ["--feed", f"{feeds}/{{night}}.zip", "--night", feed, "--status-file", str(pager), "--log-format", "json"]
+        outcome = call_job(tmp_path / "root", "nightly", *asked)
+        *lines, last = outcome.stderr.strip().splitlines()
+        told = json.loads(pager.read_text())
+        assert outcome.status == told["exit_status"] == 2 and said in last and "--source" not in last
+        assert f"error: {told['message']}" == last and (told["status"], told["step"]) == ("failed", "prepare")
+        (night,) = [line for line in map(json.loads, filter(lambda line: line.startswith("{"), lines)) if "night" in line]
+        assert night["level"] == "error" and night["night"] == feed and night["status"] == "failed"
+    assert snapshots.current(Store(str(tmp_path / "root")), "catalog") is None
 
 
 JOBS = sorted(path.stem for path in (PROJECT / "jobs").glob("*.py"))

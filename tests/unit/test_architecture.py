@@ -24,6 +24,7 @@ MAY_IMPORT_RAY = {
         "training.deployed", "scoring.score", "scoring.actor", "tuning.running",
         "insight.spreading", "insight.baselines", "insight.similar",
         "insight.embedding",
+        "training.deployed", "scoring.score", "scoring.actor", "tuning.running", "metrics",
     )
 }  # fmt: skip
 MAY_IMPORT_MLFLOW = {"fashion_ray.tracking"}
@@ -50,6 +51,7 @@ PURE_PATTERNS = tuple(
         "tuning.options", "tuning.space", "tuning.trials", "tuning.stopping", "tuning.ledger", "tuning.session",
         "insight.similar_options", "insight.neighbours", "insight.quiet_night", "insight.units", "insight.products",
         "insight.neighbour_lists", "insight.approximate", "insight.embeddings", "insight.imagenet", "insight.precision",
+        "logs", "catalog.feed_gates", "nightly.options", "nightly.document",
         "tuning.features", "tuning.trial", "tuning.leaderboard", "tuning.slots",
         "tuning.studies", "tuning.study_runs", "tuning.study_table",
         "insight.features", "insight.heads", "insight.folds", "insight.titles", "insight.suspects", "insight.selection",

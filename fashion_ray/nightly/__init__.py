@@ -1,0 +1,1 @@
+"""The night: a feed taken in, what changed scored, gates, publishing, pages, and a word to the pager."""
