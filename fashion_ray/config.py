@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fashion_ray.errors import UserError
 
 ROOT_VARIABLE = "FASHION_RAY_ROOT"
 CACHE_VARIABLE = "FASHION_RAY_CACHE"
+NEEDS_VARIABLE = "FASHION_RAY_NEEDS"
 DEFAULT_ROOT = "./workspace"
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -80,6 +82,23 @@ def default_root() -> str:
 def default_cache() -> str:
     """The node-local cache of this process's environment."""
     return os.environ.get(CACHE_VARIABLE) or str(Path.home() / ".cache" / "fashion_ray")
+
+
+def needs_of(environment: Mapping[str, str]) -> dict[str, int]:
+    """What a cluster is to have before a job plans its work, such as `GPU:2,CPU:16`; nothing if the variable is not set.
+
+    Raises UserError.
+    """
+    text = environment.get(NEEDS_VARIABLE, "").strip()
+    found: dict[str, int] = {}
+    for part in text.split(",") if text else []:
+        match = re.fullmatch(r"\s*([A-Za-z][\w.-]*)\s*:\s*(\d{1,4})\s*", part)
+        if match is None or match[1] in found:
+            raise UserError(
+                f"{NEEDS_VARIABLE}: got {text!r}, expected NAME:NUMBER,..., each name once, such as GPU:2 or CPU:32"
+            )
+        found[match[1]] = int(match[2])
+    return {name: count for name, count in found.items() if count}
 
 
 @dataclass(frozen=True, kw_only=True)

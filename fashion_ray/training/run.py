@@ -161,7 +161,10 @@ def _fit(
         worker.train_worker,
         train_loop_config={"settings": settings},
         scaling_config=ScalingConfig(
-            num_workers=plan.number, use_gpu=plan.gpus_per_worker > 0, resources_per_worker=plan.resources()
+            num_workers=plan.number,
+            use_gpu=plan.gpus_per_worker > 0,
+            resources_per_worker=plan.resources(),
+            placement_strategy=plan.strategy,
         ),
         datasets=datasets,
         dataset_config=DataConfig(datasets_to_split=["train"]),
