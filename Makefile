@@ -5,11 +5,12 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # What is drawn, trained and scored by `make demo`.
 DEMO_ROOT ?= $(CURDIR)/workspace
-# Options of `make drill`.
+# Options of `make drill`, and of `make bench`.
 DRILL ?=
+BENCH ?=
 INSTALLED = $(VENV)/.installed-dev
 
-.PHONY: install demo test check format unit drill train-drill lock ui clean help
+.PHONY: install demo test check format unit drill train-drill nodes-drill bench docs-check lock ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -47,6 +48,16 @@ drill: $(INSTALLED) ## kill nightly scoring in every way and check what is left 
 
 train-drill: $(INSTALLED) ## kill a training run in every way and check that it ends as if nothing had been
 	$(BIN)/python benchmarks/train_drill.py $(DRILL)
+
+nodes-drill: $(INSTALLED) ## ingest, train and score on a cluster of three nodes here, and kill a node in each
+	$(BIN)/python benchmarks/nodes_drill.py $(DRILL)
+
+bench: $(INSTALLED) ## all ratios of the benchmarks in one table, in less than 25 minutes; BENCH="--source feed.zip --only peers"
+	test -e $(DEMO_ROOT)/models || $(MAKE) demo
+	$(BIN)/python benchmarks/bench.py --root $(DEMO_ROOT) $(BENCH)
+
+docs-check: $(INSTALLED) ## run the commands of README.md and docs/ on the demo catalog
+	$(BIN)/python benchmarks/docs_check.py
 
 ui: $(INSTALLED) ## the MLflow UI over the workspace's runs, on localhost
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(DEMO_ROOT)/mlflow/mlflow.db

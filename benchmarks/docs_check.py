@@ -1,8 +1,9 @@
 """The commands of the docs, run: python benchmarks/docs_check.py
 
 Every block marked sh in README.md and docs/*.md is run by bash, in the project's folder, on a root of the page's own that has
-the demo catalog, a champion and its scores; a page's blocks run one after the other. What cannot run here has a comment before
-it, `<!-- not run: REASON -->`. Out: a line a block, and status 1 if one failed.
+the demo catalog, a champion and its scores; a page's blocks run one after the other. Where a block cannot run here a comment
+before it says why, `<!-- not run: REASON -->`, or what stands for it, `<!-- run as: COMMANDS -->`. Out: a line a block, and
+status 1 if one failed.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ DRAWN = (
 )
 """What every page finds below its root."""
 
-BLOCK = re.compile(r"(?:<!-- not run: (?P<why>[^>]+?) -->\n)?^```(?:sh|bash)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"(?:<!-- (?P<how>not run|run as): (?P<why>[^\n]+?) -->\n)?^```(?:sh|bash)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 INLINE = re.compile(r"`((?:ray|python) [^`]*)`")
 JOINTS = {"&&", "||", ";", "|", "&", "--"}
 
@@ -64,8 +67,11 @@ class Block:
     page: str
     line: int
     text: str
-    not_run: str | None
+    not_run: str | None = None
     """Why it cannot run here."""
+
+    run_as: str | None = None
+    """What is run in its place."""
 
 
 def pages() -> list[Path]:
@@ -78,7 +84,12 @@ def blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     name = str(page.relative_to(PROJECT)) if page.is_relative_to(PROJECT) else page.name
     return [
-        Block(page=name, line=text.count("\n", 0, found.start("text")), text=found["text"], not_run=found["why"])
+        Block(
+            page=name,
+            line=text.count("\n", 0, found.start("text")),
+            text=found["text"],
+            **({found["how"].replace(" ", "_"): found["why"]} if found["how"] else {}),
+        )
         for found in BLOCK.finditer(text)
     ]
 
@@ -141,10 +152,10 @@ def run_page(found: list[Block], variables: dict[str, str], patience_s: float) -
             continue
         began = time.monotonic()
         try:
+            shell = ["bash", "-eu", "-o", "pipefail", "-c", block.run_as or block.text]
             done = subprocess.run(
-                ["bash", "-eu", "-o", "pipefail", "-c", block.text], cwd=PROJECT, env=variables, capture_output=True, text=True,
-                timeout=patience_s, check=False,
-            )  # fmt: skip
+                shell, cwd=PROJECT, env=variables, capture_output=True, text=True, timeout=patience_s, check=False
+            )
             ended, said = f"status {done.returncode}", done.stdout[-800:] + done.stderr[-1500:]
         except subprocess.TimeoutExpired:
             ended, said = f"not ended after {patience_s:g} s", ""

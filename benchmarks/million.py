@@ -142,7 +142,7 @@ def draw(store: Store, rows: int) -> None:
 
 def publish(store: Store, table: str, content: pa.Table, facts: dict[str, Any]) -> None:
     """A snapshot in files as long as an ingest makes them."""
-    entries = []
+    entries: list[dict[str, Any]] = []
     for start in range(0, content.num_rows, SHARD_ROWS):
         name = f"part-{len(entries):05d}.parquet"
         written = store.write_table(content.slice(start, SHARD_ROWS), table, "snapshots", "one", name)

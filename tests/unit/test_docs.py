@@ -6,6 +6,7 @@ import functools
 import re
 import runpy
 import sys
+import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from benchmarks import docs_check
 from benchmarks.docs_check import PROJECT, Block
 from fashion_ray import cli
 from fashion_ray.errors import UserError
+from fashion_ray.models import scratch
 
 PAGES = docs_check.pages()
 TOPICS = ("catalog", "training", "scoring", "tuning", "clusters", "extending", "benchmarks", "scale")
@@ -54,7 +56,8 @@ def scripts(commands: list[list[str]]) -> list[tuple[str, list[str]]]:
 
 def of(page: Path) -> list[list[str]]:
     """Every simple command of a page, in blocks and in running text."""
-    texts = [*(block.text for block in docs_check.blocks(page)), *docs_check.mentioned(page)]
+    blocks = docs_check.blocks(page)
+    texts = [*(block.text for block in blocks), *(block.run_as or "" for block in blocks), *docs_check.mentioned(page)]
     return [command for text in texts for command in docs_check.commands(text)]
 
 
@@ -96,10 +99,12 @@ def test_each_topic_has_its_page_and_the_front_door_leads_there() -> None:
 def test_blocks_that_cannot_run_here_say_why(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     blocks = ["```sh\nA=1 make demo  # yes\n```", "<!-- not run: needs a cloud -->\n```sh\nray up cluster.yaml\n```"]
+    blocks.append("<!-- run as: make some -k > /dev/null -->\n```bash\nmake all\n```")
     page.write_text("\n\n".join(["# Page", *blocks, "```python\nx\n```\n"]))
     assert docs_check.blocks(page) == [
-        Block(page="page.md", line=3, text="A=1 make demo  # yes\n", not_run=None),
+        Block(page="page.md", line=3, text="A=1 make demo  # yes\n"),
         Block(page="page.md", line=8, text="ray up cluster.yaml\n", not_run="needs a cloud"),
+        Block(page="page.md", line=13, text="make all\n", run_as="make some -k > /dev/null"),
     ]
 
 
@@ -118,11 +123,23 @@ def test_commands_are_taken_apart_as_a_shell_does(text: str, expected: list[list
 
 def test_a_block_that_fails_is_told_and_the_others_run(capsys: pytest.CaptureFixture[str]) -> None:
     found = [
-        Block(page="p.md", line=1, text="false\ntrue\n", not_run=None),
-        Block(page="p.md", line=5, text='test "$X" = 1\n', not_run=None),
+        Block(page="p.md", line=1, text="false\ntrue\n"),
+        Block(page="p.md", line=5, text='test "$X" = 1\n'),
         Block(page="p.md", line=9, text="false", not_run="no cloud"),
     ]
     assert docs_check.run_page(found, {"X": "1", "PATH": "/usr/bin:/bin"}, 60) == ["p.md:1"]
     said = capsys.readouterr().out
     assert "p.md:1: status 1" in said and "p.md:5: status 0" in said and "p.md:9: not run, no cloud" in said
     assert docs_check.run_page([found[0]], {"PATH": "/usr/bin:/bin"}, 60) == ["p.md:1"], sys.executable
+
+
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", (PROJECT / "docs" / "extending.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_the_examples_of_extending_run_as_they_stand(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "NETWORKS", scratch.NETWORKS)  # put back what an example adds
+    module = types.ModuleType("an_example")  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(EXAMPLES[number], f"docs/extending.md, example {number}", "exec"), module.__dict__)
+    assert "assert " in EXAMPLES[number]

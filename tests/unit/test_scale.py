@@ -33,7 +33,7 @@ def test_hours_dollars_and_bytes_by_hand() -> None:
 
 
 def test_more_nodes_shorten_the_work_and_not_the_drivers_part() -> None:
-    one, many = cost(10**7, 1, ROUND), cost(10**7, 1000, ROUND)
+    one, many = (cost(10**7, nodes, replace(ROUND, head_memory_gb=64.0)) for nodes in (1, 1000))
     alone = 10**7 * 3.6 / 3.6e9
     assert many.night_hours - alone == pytest.approx((one.night_hours - alone) / 1000)
     assert one.driver_share < 0.1 < 0.5 < many.driver_share
