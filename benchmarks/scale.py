@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,8 +20,14 @@ from fashion_ray.catalog.plan import SHARD_BYTES, SHARD_ROWS
 from fashion_ray.config import Problems
 
 GB = 1e9
-ROWS_TO_SPEND_A_NIGHT_ON = 24.0
-"""Hours: a night that takes longer than a day is no night."""
+USABLE = 0.8
+"""Of the head's memory: the rest is Ray's own and the object store's."""
+
+LONGEST_NIGHT_H = 24.0
+"""A first night that takes longer than a day is no night."""
+
+SHORTEST_WAIT_H = 0.25
+"""What the driver does alone in less than that is not worth a thought: nodes take as long to start."""
 
 MOST_OBJECTS = 100_000
 """Files of a table that a driver lists, plans and reads the footers of in minutes."""
@@ -58,16 +64,16 @@ class ScaleOptions:
     score_rows_a_second_a_cpu: float = 532.0
     """Through the network; the bare engine's rate times the share of it that scoring gets (benchmarks/limit.py)."""
 
-    carry_rows_a_second_a_cpu: float = 20_000.0
-    """Carried over from last night."""
+    carry_rows_a_second_a_cpu: float = 19_700.0
+    """Carried over from last night (benchmarks/rates.py)."""
 
-    ingest_rows_a_second_a_cpu: float = 500.0
-    """Read, checked, hashed and written (benchmarks/ingest.py)."""
+    ingest_rows_a_second_a_cpu: float = 2_490.0
+    """Inspected, staged and written (benchmarks/rates.py); reading the feed comes on top."""
 
     changed_share: float = 0.01
     """Of the catalog, in a usual night."""
 
-    picture_bytes: float = 1_670.0
+    picture_bytes: float = 1_667.0
     """Of a product in the catalog: the public catalog's 60 x 80 JPEGs and their labels."""
 
     score_bytes: float = 5_400.0
@@ -76,20 +82,20 @@ class ScaleOptions:
     snapshots_kept: int = 7
     """Of the scores, as in jobs/score.py --keep."""
 
-    driver_base_gb: float = 0.6
+    driver_base_gb: float = 0.5
     """Of the driver for nothing at all."""
 
-    plan_bytes: float = 1_000.0
+    plan_bytes: float = 610.0
     """Of the driver for each product of a night (benchmarks/million.py)."""
 
     ingest_bytes: float = 2_300.0
-    """Of the driver for each product of a first ingest (benchmarks/ingest.py)."""
+    """Of all processes for each product of a first ingest (benchmarks/ingest.py); the driver alone takes 1,511."""
 
-    plan_microseconds: float = 10.0
-    """Of the driver for each product of a night, on one processor (benchmarks/million.py)."""
+    plan_microseconds: float = 8.5
+    """Of the driver's processor for each product of a night (benchmarks/million.py)."""
 
-    ingest_microseconds: float = 40.0
-    """Of the driver for each product of a first ingest, on one processor (benchmarks/million.py)."""
+    ingest_microseconds: float = 163.0
+    """Of the driver's processor for each product of a first ingest (benchmarks/million.py)."""
 
     def __post_init__(self) -> None:
         found = Problems()
@@ -136,7 +142,8 @@ def cost(products: int, nodes: int, given: ScaleOptions) -> Cost:
     """What a catalog costs. Work is divided evenly over processors; what the driver does alone is added to it."""
     cpus = nodes * given.cpus_a_node
     alone_h = products * given.plan_microseconds / 3.6e9
-    ingest_h = products / given.ingest_rows_a_second_a_cpu / cpus / 3600 + products * given.ingest_microseconds / 3.6e9
+    alone_ingest_h = products * given.ingest_microseconds / 3.6e9
+    ingest_h = products / given.ingest_rows_a_second_a_cpu / cpus / 3600 + alone_ingest_h
     first_h = products / given.score_rows_a_second_a_cpu / cpus / 3600 + alone_h
     changed = products * given.changed_share
     work_s = changed / given.score_rows_a_second_a_cpu + (products - changed) / given.carry_rows_a_second_a_cpu
@@ -152,7 +159,10 @@ def cost(products: int, nodes: int, given: ScaleOptions) -> Cost:
         ingest_dollars=ingest_h * hourly + written, first_night_dollars=first_h * hourly + written,
         night_dollars=night_h * hourly + written, storage_dollars_a_month=stored_gb * given.storage_dollars_a_gb_month,
         objects=2 * files, driver_gb=memory, driver_share=share,
-        bottleneck=bottleneck(memory_gb=memory, head_gb=given.head_memory_gb, objects=2 * files, share=share, first_h=first_h),
+        bottleneck=bottleneck(
+            memory_gb=memory, head_gb=given.head_memory_gb, objects=2 * files, first_h=first_h,
+            driver={"the first ingest": (alone_ingest_h, ingest_h), "a usual night": (alone_h, night_h)},
+        ),
     )  # fmt: skip
 
 
@@ -161,17 +171,22 @@ def files_of(products: int, picture_bytes: float) -> int:
     return max(1, math.ceil(products / SHARD_ROWS), math.ceil(products * picture_bytes / SHARD_BYTES))
 
 
-def bottleneck(*, memory_gb: float, head_gb: float, objects: int, share: float, first_h: float) -> str:
-    """What gives first: what does not fit before what is slow."""
-    if memory_gb > 0.8 * head_gb:
-        return f"the driver's memory: {memory_gb:.0f} GB of the head's {head_gb:.0f}"
-    if first_h > ROWS_TO_SPEND_A_NIGHT_ON:
-        return f"the network: the first night takes {first_h:.0f} hours; more nodes"
-    if share > 0.5:
-        return f"the driver's time: {share:.0%} of a usual night; more nodes do not help"
+def bottleneck(
+    *, memory_gb: float, head_gb: float, objects: int, first_h: float, driver: Mapping[str, tuple[float, float]]
+) -> str:
+    """What gives first: what does not fit before what is slow. `driver` has its own hours and all hours of each job."""
+    if memory_gb > USABLE * head_gb:
+        return f"the driver's memory: a head with {memory_gb / USABLE:,.0f} GB"
+    if first_h > LONGEST_NIGHT_H:
+        return "the network, in the first night: more nodes"
+    for job, (alone_h, all_h) in driver.items():
+        if alone_h > SHORTEST_WAIT_H and alone_h > all_h / 2:
+            return f"the driver's time: {alone_h / all_h:.0%} of {job}, whatever the nodes"
     if objects > MOST_OBJECTS:
-        return f"objects: {objects} files of a catalog and its scores; larger files"
-    return "the network, as it should be"
+        return "objects: larger files"
+    if first_h > SHORTEST_WAIT_H:
+        return "the network, in the first night"
+    return "nothing: nodes take longer to start"
 
 
 def main(arguments: Sequence[str]) -> None:
