@@ -85,17 +85,20 @@ class ScaleOptions:
     driver_base_gb: float = 0.5
     """Of the driver for nothing at all."""
 
-    plan_bytes: float = 610.0
+    plan_bytes: float = 594.0
     """Of the driver for each product of a night (benchmarks/million.py)."""
 
     ingest_bytes: float = 2_300.0
-    """Of all processes for each product of a first ingest (benchmarks/ingest.py); the driver alone takes 1,511."""
+    """Of all processes for each product of a first ingest (benchmarks/ingest.py); the driver alone takes 1,447."""
 
-    plan_microseconds: float = 8.5
-    """Of the driver's processor for each product of a night (benchmarks/million.py)."""
+    plan_microseconds: float = 10.2
+    """Of the driver's processor for each product of a night, planned and compared (benchmarks/million.py)."""
 
-    ingest_microseconds: float = 163.0
-    """Of the driver's processor for each product of a first ingest (benchmarks/million.py)."""
+    ingest_microseconds: float = 76.6
+    """Of the driver's processor for each product of a first ingest of a million (benchmarks/million.py)."""
+
+    ingest_growth: float = 1.25
+    """The power with which that time grows, since near-duplicates are looked for among more (the same: log10 of its ratio)."""
 
     def __post_init__(self) -> None:
         found = Problems()
@@ -142,7 +145,7 @@ def cost(products: int, nodes: int, given: ScaleOptions) -> Cost:
     """What a catalog costs. Work is divided evenly over processors; what the driver does alone is added to it."""
     cpus = nodes * given.cpus_a_node
     alone_h = products * given.plan_microseconds / 3.6e9
-    alone_ingest_h = products * given.ingest_microseconds / 3.6e9
+    alone_ingest_h = given.ingest_microseconds * (products / 1e6) ** given.ingest_growth / 3600
     ingest_h = products / given.ingest_rows_a_second_a_cpu / cpus / 3600 + alone_ingest_h
     first_h = products / given.score_rows_a_second_a_cpu / cpus / 3600 + alone_h
     changed = products * given.changed_share

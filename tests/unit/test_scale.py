@@ -17,7 +17,7 @@ ROUND = ScaleOptions(
     cpus_a_node=10, node_dollars_an_hour=1.0, head_dollars_an_hour=0.5, score_rows_a_second_a_cpu=100.0,
     carry_rows_a_second_a_cpu=1000.0, ingest_rows_a_second_a_cpu=50.0, changed_share=0.1, put_dollars_a_million=0.0,
     storage_dollars_a_gb_month=0.01, picture_bytes=1000.0, score_bytes=500.0, snapshots_kept=2, driver_base_gb=1.0,
-    plan_bytes=1000.0, ingest_bytes=2000.0, plan_microseconds=3.6, ingest_microseconds=36.0,
+    plan_bytes=1000.0, ingest_bytes=2000.0, plan_microseconds=3.6, ingest_microseconds=36.0, ingest_growth=1.0,
 )  # fmt: skip
 
 
@@ -39,6 +39,11 @@ def test_more_nodes_shorten_the_work_and_not_the_drivers_part() -> None:
     assert many.night_hours - alone == pytest.approx((one.night_hours - alone) / 1000)
     assert one.driver_share < 0.1 < 0.5 < many.driver_share
     assert many.bottleneck.startswith("the driver's time")
+
+
+def test_the_drivers_part_of_an_ingest_grows_with_its_power() -> None:
+    small, large = (cost(products, 10**6, replace(ROUND, ingest_growth=1.5)) for products in (10**6, 10**8))
+    assert large.ingest_hours / small.ingest_hours == pytest.approx(1000, rel=1e-3)
 
 
 def test_files_are_bounded_in_products_and_in_bytes() -> None:
