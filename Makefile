@@ -24,6 +24,12 @@ NIGHTS ?=
 INSTALLED = $(VENV)/.installed-dev
 
 .PHONY: install demo test check format unit drill train-drill nights lock ui clean help
+# Options of `make drill`, and of `make bench`.
+DRILL ?=
+BENCH ?=
+INSTALLED = $(VENV)/.installed-dev
+
+.PHONY: install demo test check format unit drill train-drill nodes-drill bench docs-check lock ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -66,6 +72,15 @@ study: $(INSTALLED) ## an earlier study on the workspace's catalog: NAME=class30
 	FASHION_RAY_ROOT=$(DEMO_ROOT) $(BIN)/python jobs/tune.py --study $(NAME) $(STUDY)
 nights: $(INSTALLED) ## fourteen simulated nights, twice, with the books checked every morning; NIGHTS="--root ROOT --rounds 1"
 	$(BIN)/python benchmarks/nights.py $(NIGHTS)
+nodes-drill: $(INSTALLED) ## ingest, train and score on a cluster of three nodes here, and kill a node in each
+	$(BIN)/python benchmarks/nodes_drill.py $(DRILL)
+
+bench: $(INSTALLED) ## all ratios of the benchmarks in one table, in less than 25 minutes; BENCH="--source feed.zip --only peers"
+	test -e $(DEMO_ROOT)/models || $(MAKE) demo
+	$(BIN)/python benchmarks/bench.py --root $(DEMO_ROOT) $(BENCH)
+
+docs-check: $(INSTALLED) ## run the commands of README.md and docs/ on the demo catalog
+	$(BIN)/python benchmarks/docs_check.py
 
 ui: $(INSTALLED) ## the MLflow UI over the workspace's runs, on localhost
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(DEMO_ROOT)/mlflow/mlflow.db

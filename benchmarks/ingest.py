@@ -35,6 +35,7 @@ def main() -> None:
         rows = repeat(Path(options.source), longer, options.times)
         again = measure(command(longer), Path(temporary) / "longer")
     report = {
+        "benchmark": "ingest",
         "once": once, "longer": again, "pictures_of_the_longer": rows,
         "peak_ratio": round(again["peak_gb"] / once["peak_gb"], 3),
         "time_ratio_a_picture": round(again["wall_s"] / once["wall_s"] / options.times, 3),

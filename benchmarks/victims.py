@@ -146,9 +146,13 @@ def until(process: subprocess.Popen[bytes], store: Store, known: set[str], files
 
 
 def named(part: str, below: int | None = None) -> list[psutil.Process]:
-    """The processes of Ray below a process (none: this one) that have this in their title."""
-    found = []
-    for one in psutil.Process(below).children(recursive=True):
+    """The processes of Ray below a process (none: this one) that have this in their title; of one that ended, none."""
+    found: list[psutil.Process] = []
+    try:
+        below_it = psutil.Process(below).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return found
+    for one in below_it:
         try:
             title = " ".join(one.cmdline())
         except psutil.Error:
@@ -199,6 +203,10 @@ class Nodes:
         found = {node: len(named(part, _raylet(node))) for node in self._cluster.worker_nodes}
         node = max(found, key=lambda one: found[one])
         return node, found[node]
+
+    def spread(self, part: str) -> list[int]:
+        """How many processes of each node, the head too, have this in their title."""
+        return [len(named(part, _raylet(node))) for node in self._cluster.list_all_nodes()]
 
     def kill(self, node: Any) -> None:
         """SIGKILL to a node; its workers follow when they miss it."""

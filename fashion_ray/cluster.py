@@ -15,11 +15,15 @@ from dataclasses import dataclass
 
 import ray
 import ray.data
+from ray.util.placement_group import placement_group, remove_placement_group
 
-from fashion_ray.config import inside_submitted_job
+from fashion_ray.config import inside_submitted_job, needs_of
 from fashion_ray.errors import UserError
 
 log = logging.getLogger(__name__)
+
+NODES_START_S = 900
+"""Within so long an autoscaler has started what is needed, or says why it cannot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,8 @@ class Resources:
 def connect(address: str | None, *, cpus: int | None = None, dashboard: bool = False) -> Iterator[Resources]:
     """Join a cluster, or start a local Ray and stop it at the end; yields what it has.
 
-    Raises UserError if no cluster answers at the address.
+    A cluster that is joined has what FASHION_RAY_NEEDS says first. Raises UserError if no cluster answers at the address, or
+    if it does not get that.
     """
     joins = address or os.environ.get("RAY_ADDRESS") or ("auto" if inside_submitted_job() else None)
     _quiet()
@@ -63,15 +68,33 @@ def connect(address: str | None, *, cpus: int | None = None, dashboard: bool = F
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
+        if joins and (needs := needs_of(os.environ)):
+            await_nodes(needs)
         yield resources()
     finally:
         ray.shutdown()
 
 
+def await_nodes(needs: dict[str, int], *, timeout_s: float = NODES_START_S) -> None:
+    """Wait until the cluster has so much free at once, which makes an autoscaler start nodes: work is planned by what is there.
+
+    What waits is a placement group, which dies with the job, so nothing keeps nodes alive that nobody uses. Raises UserError.
+    """
+    group = placement_group([{name: 1.0} for name, count in needs.items() for _ in range(count)])
+    try:
+        if not group.wait(timeout_s):
+            raise UserError(
+                f"FASHION_RAY_NEEDS: got {needs}, but the cluster, which has {ray.cluster_resources()}, did not have that free "
+                f"within {timeout_s:g} s; expected what its node types and their max_workers allow (`ray status`)"
+            )
+    finally:
+        remove_placement_group(group)
+
+
 def resources() -> Resources:
-    """What the connected cluster has now."""
+    """What the connected cluster has now. A node without processors, as a head may be, is no node to work on."""
     total = ray.cluster_resources()
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     return Resources(
         cpus=total.get("CPU", 0.0),
         gpus=total.get("GPU", 0.0),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ ROOT_VARIABLE = "FASHION_RAY_ROOT"
 CACHE_VARIABLE = "FASHION_RAY_CACHE"
 LOG_VARIABLE = "FASHION_RAY_LOG_FORMAT"
 LOG_FORMATS = ("text", "json")
+NEEDS_VARIABLE = "FASHION_RAY_NEEDS"
 DEFAULT_ROOT = "./workspace"
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -87,6 +89,23 @@ def default_cache() -> str:
 def default_log_format() -> str:
     """How this process's environment wants its log."""
     return os.environ.get(LOG_VARIABLE) or LOG_FORMATS[0]
+
+
+def needs_of(environment: Mapping[str, str]) -> dict[str, int]:
+    """What a cluster is to have before a job plans its work, such as `GPU:2,CPU:16`; nothing if the variable is not set.
+
+    Raises UserError.
+    """
+    text = environment.get(NEEDS_VARIABLE, "").strip()
+    found: dict[str, int] = {}
+    for part in text.split(",") if text else []:
+        match = re.fullmatch(r"\s*([A-Za-z][\w.-]*)\s*:\s*(\d{1,4})\s*", part)
+        if match is None or match[1] in found:
+            raise UserError(
+                f"{NEEDS_VARIABLE}: got {text!r}, expected NAME:NUMBER,..., each name once, such as GPU:2 or CPU:32"
+            )
+        found[match[1]] = int(match[2])
+    return {name: count for name, count in found.items() if count}
 
 
 @dataclass(frozen=True, kw_only=True)

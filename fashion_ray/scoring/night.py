@@ -6,6 +6,7 @@ and the trunk are; only the rest goes through the network.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +93,18 @@ def plan_night(
         before.num_rows - pc.sum(pc.is_in(before["product_id"], catalog["product_id"])).as_py() if before.num_rows else 0
     )
     return Night(work=work.cast(WORK), withdrawn=int(withdrawn))
+
+
+def by_part(work: pa.Table, parts: Sequence[str]) -> list[pa.Table]:
+    """The WORK of some files of the catalog, a table each. A file's rows stand together, so however many files there are, the
+    work is gone through once."""
+    runs = pc.run_end_encode(work["part"].combine_chunks(), run_end_type=pa.int64())
+    ends = runs.run_ends.to_pylist()
+    bounds = dict(zip(runs.values.to_pylist(), zip([0, *ends], ends, strict=False), strict=True))
+    assert len(bounds) == len(ends), "a file's rows do not stand together"
+    found = [bounds.get(part, (0, 0)) for part in parts]
+    # Taken, not sliced: a slice would bring the whole table along to wherever it is sent.
+    return [work.slice(start, end - start).take(pa.array(np.arange(end - start))) for start, end in found]
 
 
 def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.ChunkedArray:

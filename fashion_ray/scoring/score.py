@@ -281,9 +281,8 @@ def _run(night: Night, pending: list[str], model: ResolvedModel, how: How, place
     )  # fmt: skip
     # PyTorch takes pixels from tasks, which leaves a GPU's actor nothing to decode; OpenVINO has the processors itself.
     decoding = Decoding(size=model.card.decoded_size, decoder=how.decoder) if how.choice.name == "torch" else None
-    work = [night.work.filter(pc.equal(night.work["part"], part)).combine_chunks() for part in pending]
     receipts = (
-        ray.data.from_arrow(work)
+        ray.data.from_arrow(nights.by_part(night.work, pending))
         .map_batches(
             functools.partial(read_pictures, places=places, decoding=decoding), batch_size=None, batch_format="pyarrow",
             num_cpus=READER_CPUS,

@@ -145,6 +145,13 @@ class EpochLogger(UserCallback):  # type: ignore[misc]
         self._run.metrics({key: value for key, value in row.items() if isinstance(value, float)}, step=row["epoch"])
 
 
+def _scaling(plan: WorkerPlan) -> ScalingConfig:
+    return ScalingConfig(
+        num_workers=plan.number, use_gpu=plan.gpus_per_worker > 0, resources_per_worker=plan.resources(),
+        placement_strategy=plan.strategy,
+    )  # fmt: skip
+
+
 def _fit(
     prepared: Prepared, store: Store, settings: worker.Settings, plan: WorkerPlan, run: tracking.TrackedRun, name: str
 ) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
@@ -166,9 +173,7 @@ def _fit(
     trainer = TorchTrainer(
         worker.train_worker,
         train_loop_config={"settings": settings},
-        scaling_config=ScalingConfig(
-            num_workers=plan.number, use_gpu=plan.gpus_per_worker > 0, resources_per_worker=plan.resources()
-        ),
+        scaling_config=_scaling(plan),
         datasets=datasets,
         dataset_config=DataConfig(datasets_to_split=["train"]),
         run_config=RunConfig(

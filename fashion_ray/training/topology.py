@@ -26,6 +26,12 @@ class WorkerPlan:
         """As Ray Train takes it."""
         return self.workers if self.least == self.workers else (self.least, self.workers)
 
+    @property
+    def strategy(self) -> str:
+        """How Ray places them: over all nodes, as `threads` supposes; those with GPUs together, where they exchange gradients
+        fastest."""
+        return "PACK" if self.gpus_per_worker else "SPREAD"
+
     def resources(self) -> dict[str, float]:
         """What Ray reserves for a worker."""
         return {"CPU": self.cpus_per_worker, **({"GPU": self.gpus_per_worker} if self.gpus_per_worker else {})}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -39,7 +40,7 @@ def head(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tupl
         [RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={free_port()}", f"--dashboard-port={dashboard}", 
          f"--dashboard-agent-listen-port={free_port()}",
          "--dashboard-host=127.0.0.1", f"--temp-dir={temporary}", "--disable-usage-stats"],
-        env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env=variables, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     address = f"http://127.0.0.1:{dashboard}"
     try:
@@ -59,11 +60,13 @@ def head(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[tupl
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def submit(head: tuple[str, dict[str, str], Path], *entry: str) -> subprocess.CompletedProcess[str]:
+def submit(
+    head: tuple[str, dict[str, str], Path], *entry: str, options: tuple[str, ...] = ("--working-dir", str(PROJECT))
+) -> subprocess.CompletedProcess[str]:
     """`ray job submit --working-dir . -- python ...`, waited for."""
     address, variables, _ = head
     return subprocess.run(
-        [RAY, "job", "submit", "--address", address, "--working-dir", str(PROJECT), "--", sys.executable, *entry],
+        [RAY, "job", "submit", "--address", address, *options, "--", sys.executable, *entry],
         env=variables, cwd=PROJECT, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
 
@@ -78,8 +81,34 @@ def test_a_submitted_training_runs_on_the_cluster(head: tuple[str, dict[str, str
     assert json.loads(card.read_text())["provenance"]["schedule"] == "heads:1"
 
 
-def test_a_submitted_job_with_a_bad_option_fails_and_says_why(head: tuple[str, dict[str, str], Path]) -> None:
-    done = submit(head, "jobs/train.py", "--root", "./here")
+@pytest.mark.parametrize("options", [("--working-dir", str(PROJECT)), ("--metadata-json", '{"owner": "tests"}')])
+def test_a_submitted_job_with_a_bad_option_fails_and_says_why(
+    options: tuple[str, ...], head: tuple[str, dict[str, str], Path]
+) -> None:
+    done = submit(head, "jobs/train.py", "--root", "./here", options=options)  # without a folder: where `ray start` was called
     assert done.returncode != 0
     said = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
-    assert said and "--root" in said[-1] and "relative path './here'" in said[-1]
+    assert said and "--root" in said[-1] and "relative path './here'" in said[-1], done.stdout[-2000:]
+    details = json.loads(told(head, submission_id(done)))
+    assert details["driver_exit_code"] == 2 and details["status"] == "FAILED"
+    assert details["metadata"].get("owner") == ("tests" if "--metadata-json" in options else None)
+
+
+def submission_id(done: subprocess.CompletedProcess[str]) -> str:
+    """The id that `ray job submit` printed."""
+    found = re.search(r"raysubmit_\w+", done.stdout + done.stderr)
+    assert found is not None, done.stdout[-2000:]
+    return found[0]
+
+
+def told(head: tuple[str, dict[str, str], Path], job: str) -> str:
+    """What the cluster knows of a submitted job; asked in a process of its own, which has the head's token."""
+    address, variables, _ = head
+    script = (
+        "import sys; from ray.job_submission import JobSubmissionClient\n"
+        "print(JobSubmissionClient(sys.argv[1]).get_job_info(sys.argv[2]).model_dump_json())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, address, job], env=variables, capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout

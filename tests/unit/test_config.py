@@ -18,6 +18,7 @@ from fashion_ray.config import (
     absolute,
     inside_submitted_job,
     is_uri,
+    needs_of,
 )
 from fashion_ray.errors import UserError
 
@@ -166,3 +167,14 @@ def test_a_path_that_reads_as_a_uri_is_refused(location: str, tmp_path: Path) ->
 )
 def test_secrets_of_uris_are_left_out(text: str, expected: str) -> None:
     assert config.without_password(text) == expected
+
+
+def test_what_a_cluster_must_have_is_read_from_the_environment() -> None:
+    assert needs_of({}) == needs_of({"FASHION_RAY_NEEDS": " "}) == needs_of({"FASHION_RAY_NEEDS": "GPU:0"}) == {}
+    assert needs_of({"FASHION_RAY_NEEDS": "GPU:2, CPU:16"}) == {"GPU": 2, "CPU": 16}
+
+
+@pytest.mark.parametrize("text", ["GPU", "GPU:two", "GPU:1,GPU:2", "GPU:1,", ":3", "GPU:-1", "GPU:1.5"])
+def test_what_cannot_be_read_as_needs_is_the_users_error(text: str) -> None:
+    with pytest.raises(UserError, match=r"FASHION_RAY_NEEDS: got .* expected NAME:NUMBER"):
+        needs_of({"FASHION_RAY_NEEDS": text})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from fashion_ray.scoring.night import BAD, BEFORE, CARRY, CATALOG, REUSE, SCORE, Night, plan_night
+from fashion_ray.scoring.night import BAD, BEFORE, CARRY, CATALOG, REUSE, SCORE, Night, by_part, plan_night
 
 NO_BAD = pa.table({"product_id": pa.array([], type=pa.string()), "image_sha256": pa.array([], type=pa.string())})
 
@@ -97,3 +97,12 @@ def test_a_picture_that_failed_is_tried_again_only_if_it_could_come_out_otherwis
 def test_full_forces_everything() -> None:
     night = plan(catalog(a="1", b="2"), before(a="1", b="2"), full=True)
     assert set(actions(night).values()) == {SCORE} and not night.quiet
+
+
+def test_the_work_of_each_file_is_its_rows_in_their_order() -> None:
+    work = plan(catalog(a="1", b="2", c="3", d="4", e="5").sort_by("part"), before()).work
+    first, nothing, zeroth = by_part(work, ["part-1", "part-7", "part-0"])
+    assert first["product_id"].to_pylist() == ["b", "d"] and zeroth["product_id"].to_pylist() == ["a", "c", "e"]
+    assert nothing.num_rows == 0 and nothing.schema == zeroth.schema == work.schema
+    assert first["product_id"].chunk(0).get_total_buffer_size() < work["product_id"].chunk(0).get_total_buffer_size()
+    assert [table.num_rows for table in by_part(work.slice(0, 0), ["part-0"])] == [0]

@@ -119,3 +119,8 @@ def test_a_worker_has_at_most_one_gpu() -> None:
     for made, per_node, _ in shapes(1):
         assert made.gpus_per_worker in (0, 1)
         assert per_node >= 1
+
+
+def test_workers_without_gpus_are_spread_over_the_nodes_whose_threads_they_take() -> None:
+    assert plan_workers(2, cpus=3, gpus=0, nodes=3, cpus_per_node=1).strategy == "SPREAD"
+    assert plan_workers(None, cpus=16, gpus=8, nodes=2, cpus_per_node=8).strategy == "PACK"
