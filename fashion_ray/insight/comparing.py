@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from fashion_ray.errors import UserError
 from fashion_ray.insight import spreading
-from fashion_ray.insight.embeddings import catalog_for, features_of, scores_of
 from fashion_ray.insight.baselines import publish_features
+from fashion_ray.insight.embeddings import catalog_for, features_of, scores_of
 from fashion_ray.insight.precision import by_chance, precision_at_k
 from fashion_ray.insight.products import read_products
 from fashion_ray.insight.similar import prepare

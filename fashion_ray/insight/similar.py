@@ -20,8 +20,8 @@ from fashion_ray.catalog import schema
 from fashion_ray.errors import ConflictError
 from fashion_ray.insight import neighbour_lists, quiet_night, spreading
 from fashion_ray.insight.approximate import recall
-from fashion_ray.insight.embeddings import catalog_for, scores_of
 from fashion_ray.insight.baselines import publish_features
+from fashion_ray.insight.embeddings import catalog_for, scores_of
 from fashion_ray.insight.neighbours import Found, Rules
 from fashion_ray.insight.products import Filters, Products, keys, read_products, rules
 from fashion_ray.insight.quiet_night import Before
