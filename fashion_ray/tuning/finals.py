@@ -74,9 +74,10 @@ def figures_of(prepared: Prepared, result: TrainResult, run_id: str) -> Figures:
         run=options.name, run_id=run_id, target=target, backbone=options.backbone, weights=without_password(options.weights),
         input_size=options.input_size, split=options.split, classes=len(prepared.words.classes[target]),
         balance=balance([str(code) for code in prepared.fed.classes[target] if code >= 0]),
-        train_rows=prepared.fed.rows, test_rows=one.rows,
-        accuracy=one.accuracy, low=one.accuracy_low, high=one.accuracy_high, weighted_f1=one.weighted_f1,
-        macro_f1=one.macro_f1, majority=one.majority_share, collapsed=one.collapsed,
+        train_rows=prepared.fed.rows, test_rows=int(one.rows),
+        accuracy=float(one.accuracy), low=float(one.accuracy_low), high=float(one.accuracy_high),
+        weighted_f1=float(one.weighted_f1), macro_f1=float(one.macro_f1), majority=float(one.majority_share),
+        collapsed=bool(one.collapsed),
         parameters=count_parameters(prepared.network)[0], size_mb=sum(map(len, result.files.values())) / MB,
         best_epoch=int(result.card.provenance["best_epoch"]), epochs=len(result.history),
     )  # fmt: skip
