@@ -166,10 +166,7 @@ def _close_in_trouble(book: Book, error: BaseException) -> None:
             return
         book.close(error, getattr(error, "page", ""))
         write_overview(book.store)
-    except (
-        UserError,
-        *storage_errors(),
-    ) as trouble:  # the root may be the very thing that failed; the error itself must come through
+    except expected as trouble:  # the root may be the very thing that failed; the error itself must come through
         log.error("the night's report cannot be written: %s", trouble)
 
 
