@@ -158,6 +158,7 @@ def opened(store: Store, night: str, *, feed: str | None = None, status_file: st
 
 
 def _close_in_trouble(book: Book, error: BaseException) -> None:
+    expected: tuple[type[Exception], ...] = (UserError, *storage_errors())
     try:
         rival = read(book.store, f"{book.document['night']}.json") if isinstance(error, ConflictError) else None
         if rival is not None and rival["status"] == documents.OK and rival["key"] == book.document["key"]:
@@ -165,10 +166,7 @@ def _close_in_trouble(book: Book, error: BaseException) -> None:
             return
         book.close(error, getattr(error, "page", ""))
         write_overview(book.store)
-    except (
-        UserError,
-        *storage_errors(),
-    ) as trouble:  # the root may be the very thing that failed; the error itself must come through
+    except expected as trouble:  # the root may be the very thing that failed; the error itself must come through
         log.error("the night's report cannot be written: %s", trouble)
 
 
