@@ -9,27 +9,16 @@ DEMO_ROOT ?= $(CURDIR)/workspace
 MINE_ROOT ?= $(CURDIR)/mine
 SOURCE ?=
 TRAIN ?=
-# Options of `make drill`.
+# Options of `make drill`, `train-drill` and `nodes-drill`, of `make nights`, and of `make bench`.
 DRILL ?=
+NIGHTS ?=
+BENCH ?=
 # Of `make study`: which one, and more options of jobs/tune.py.
 NAME ?=
 STUDY ?=
 INSTALLED = $(VENV)/.installed-dev
 
-.PHONY: install demo test check format unit drill train-drill study lock ui clean help
-.PHONY: install demo test check format unit mine browse drill train-drill lock ui clean help
-# Options of `make drill` and of `make nights`.
-DRILL ?=
-NIGHTS ?=
-INSTALLED = $(VENV)/.installed-dev
-
-.PHONY: install demo test check format unit drill train-drill nights lock ui clean help
-# Options of `make drill`, and of `make bench`.
-DRILL ?=
-BENCH ?=
-INSTALLED = $(VENV)/.installed-dev
-
-.PHONY: install demo test check format unit drill train-drill nodes-drill bench docs-check lock ui clean help
+.PHONY: install demo test check format unit drill train-drill study mine browse nights nodes-drill bench docs-check lock ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -70,8 +59,10 @@ train-drill: $(INSTALLED) ## kill a training run in every way and check that it 
 
 study: $(INSTALLED) ## an earlier study on the workspace's catalog: NAME=class30-cnn STUDY="--set schedule=all:2" (docs/studies.md)
 	FASHION_RAY_ROOT=$(DEMO_ROOT) $(BIN)/python jobs/tune.py --study $(NAME) $(STUDY)
+
 nights: $(INSTALLED) ## fourteen simulated nights, twice, with the books checked every morning; NIGHTS="--root ROOT --rounds 1"
 	$(BIN)/python benchmarks/nights.py $(NIGHTS)
+
 nodes-drill: $(INSTALLED) ## ingest, train and score on a cluster of three nodes here, and kill a node in each
 	$(BIN)/python benchmarks/nodes_drill.py $(DRILL)
 
