@@ -80,6 +80,8 @@ CASES = {
     "unknown option of a space": ("tune", ["--space", "learing_rate=1e-4..1e-2"], ["--space", "did you mean learning_rate?"]),
     "tune without a catalog": ("tune", ["--space", "head=linear mlp"], ["no catalog", "jobs/ingest.py"]),
     "train without a catalog": ("train", [], ["no catalog", "jobs/ingest.py"]),
+    "audit without a catalog": ("audit", [], ["no catalog", "jobs/ingest.py"]),
+    "unknown target of an audit": ("audit", ["--target", "articleTyp"], ["--target", "did you mean articleType?"]),
     "score without a catalog": ("score", [], ["no catalog", "jobs/ingest.py"]),
     "similar without scores": ("similar", [], ["no scores", "jobs/score.py"]),
     "similar to a product without scores": ("similar", ["--product", "1"], ["no scores", "jobs/score.py"]),
