@@ -42,7 +42,7 @@ def worth_it(before: Before) -> bool:
 def touched(before: Before) -> np.ndarray:
     """bool (rows,): those that changed or have a neighbour that changed or left."""
     rows = before.found.rows
-    lost = (rows == GONE) | ((rows >= 0) & ~before.same[rows])
+    lost = (rows == GONE) | ((rows >= 0) & ~before.same[np.maximum(rows, 0)])
     found: np.ndarray = ~before.same | lost.any(axis=1)
     return found
 

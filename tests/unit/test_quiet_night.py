@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fashion_ray.catalog import schema
@@ -61,6 +61,7 @@ class Night:
 
 
 @settings(max_examples=150, deadline=None)
+@example(one={0: (1, 0, 0), 1: (1, 0, 0)}, other={}, most=float("inf"), same=False)
 @given(CATALOGS, CATALOGS, st.sampled_from([float("inf"), 0.999, 0.98]), st.booleans())
 def test_a_quiet_night_gives_the_table_of_a_full_computation(
     one: dict[int, Product], other: dict[int, Product], most: float, same: bool
