@@ -95,8 +95,9 @@ def blocks(page: Path) -> list[Block]:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The words of every simple command of a block: without comments, without variables that are set before it."""
+    """The words of every simple command of a block: without comments, redirections, and variables that are set before it."""
     for line in text.replace("\\\n", " ").splitlines():
+        line = re.sub(r"\s\d?>>?(&\d|\s*[\w./-]+)", " ", line)
         lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;")
         lexer.whitespace_split, lexer.commenters = True, "#"
         command: list[str] = []

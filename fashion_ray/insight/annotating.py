@@ -6,13 +6,10 @@ it in, so a file that comes back untouched changes nothing.
 
 from __future__ import annotations
 
-import csv
-import io
-
+import pandas as pd
 import pyarrow as pa
 
-DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet may take a cell that begins so for a formula (OWASP, CSV injection)."""
+from fashion_ray import spreadsheets
 
 AUDIT_COLUMNS = ("current_label", "suggested", "reasons", "picture_label", "title_label", "productDisplayName", "evidence")
 SELECTION_COLUMNS = ("current_label", "suggested", "why", "productDisplayName")
@@ -46,13 +43,6 @@ def reasons(row: dict[str, object]) -> str:
     return ", ".join(found) or ("catch-all class" if row["kind"] == "catch_all" else "")
 
 
-def neutralised(cell: object) -> str:
-    """A cell that no spreadsheet takes for a formula, on one line: ingest takes the apostrophe off again."""
-    text = "" if cell is None else str(cell)
-    guarded = "'" + text if text.startswith(DANGEROUS) else text
-    return " ".join(guarded.splitlines())
-
-
 def _correction(row: dict[str, object], prefill: bool) -> dict[str, object]:
     return {
         "product_id": row["product_id"], "target": row["target"], "label": row["suggested"] if prefill else "",
@@ -61,9 +51,7 @@ def _correction(row: dict[str, object], prefill: bool) -> dict[str, object]:
 
 
 def _csv(columns: tuple[str, ...], lines: list[dict[str, object]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = ("product_id", "target", "label", *columns)
-    writer.writerow(names)
-    writer.writerows([[neutralised(line[name]) for name in names] for line in lines])
-    return text.getvalue().encode()
+    """Cells on one line each; ingest takes the apostrophe off again that guards what would be a formula."""
+    names = ["product_id", "target", "label", *columns]
+    cells = [[" ".join(("" if line[name] is None else str(line[name])).splitlines()) for name in names] for line in lines]
+    return spreadsheets.to_csv(pd.DataFrame(cells, columns=names, dtype=object)).encode()

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fashion_ray import snapshots, tracking
+from fashion_ray import snapshots, spreadsheets, tracking
 from fashion_ray.catalog.lookup import pictures
 from fashion_ray.insight.comparing import Comparison, compare_features
 from fashion_ray.insight.query import caption
@@ -121,7 +121,7 @@ def _compared(found: Comparison, options: SimilarOptions, store: Store, run: tra
     place = ("reports", f"similar-compare-{run.run_id[:16]}", "comparison.html")
     store.write_bytes(page.encode(), *place)
     run.file(page, "comparison.html")
-    run.file(found.table.to_csv(index=False), "tables/precision.csv")
+    run.file(spreadsheets.to_csv(found.table), "tables/precision.csv")
     for row in found.table.to_dict("records"):
         name = str(row["features"]).replace(" ", "_")
         run.metrics({f"precision_at_{found.k}/{name}/{target}": row[target] for target in found.table.columns[1:]})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from fashion_ray import tracking
+from fashion_ray import spreadsheets, tracking
 from fashion_ray.cluster import Resources
 from fashion_ray.errors import UserError
 from fashion_ray.models import engines
@@ -92,8 +92,8 @@ def _show(entries: list[Entry], store: Store, run: tracking.TrackedRun, name: st
     text = study_table.markdown(table)
     files = {
         "study.md": text,
-        "study.csv": table.to_csv(index=False),
-        "study_runs.csv": study_table.each(entries).to_csv(index=False),
+        "study.csv": spreadsheets.to_csv(table),
+        "study_runs.csv": spreadsheets.to_csv(study_table.each(entries)),
     }
     for file, content in files.items():
         store.write_bytes(content.encode(), "reports", name, file)
