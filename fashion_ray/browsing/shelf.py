@@ -47,6 +47,9 @@ class Shelf:
     """A row a product: product_id, the answers without top 3, `part` and `position` of the row in the scores, the title and
     the catalog's labels, FACTS, and `catalog_part` and `catalog_position`, all null for a product that left the catalog."""
 
+    similar: pa.Table | None
+    """What jobs/similar.py published of these very scores: product_id and a list of (product_id, similarity)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
@@ -89,6 +92,7 @@ def open_shelf(store: Store, name: str | None = None) -> Shelf:
     return Shelf(
         store=store, scores=scores, catalog=catalog, targets=targets, commits=commits,
         table=_beside(rows, store, catalog, [target for target in targets if target in schema.TARGETS]),
+        similar=_similar_to(store, scores),
     )  # fmt: skip
 
 
@@ -99,6 +103,14 @@ def _catalog_of(store: Store, scores: Snapshot) -> Snapshot | None:
         manifest = store.read_json("catalog", "snapshots", name, MANIFEST)
         return Snapshot(table="catalog", name=name, sequence=0, manifest=manifest)
     return snapshots.current(store, "catalog")
+
+
+def _similar_to(store: Store, scores: Snapshot) -> pa.Table | None:
+    found = snapshots.current(store, "similar")
+    if found is None or found.manifest["source"] != f"{scores.table}/{scores.name}":
+        return None
+    files = [entry["name"] for entry in found.manifest["files"]]
+    return pa.concat_tables(snapshots.read_files(store, found.folder, files, ["product_id", "similar"]))
 
 
 def _beside(rows: pa.Table, store: Store, catalog: Snapshot | None, labels: Sequence[str]) -> pa.Table:
@@ -201,7 +213,10 @@ def pictures(shelf: Shelf, rows: Sequence[int]) -> list[bytes | None]:
 
 
 def neighbours_among(shelf: Shelf, rows: Sequence[int], count: int) -> list[list[list[Any]]]:
-    """Of each row the most similar others of these rows: [product_id, cosine]. Trunks of two versions are never compared."""
+    """Of each row the most similar others: [product_id, cosine]. Where none were published they are found among these rows;
+    trunks of two versions are never compared."""
+    if shelf.similar is not None:
+        return _published(shelf, shelf.similar, rows, count)
     found: list[list[list[Any]]] = [[] for _ in rows]
     if not count or not len(rows):
         return found
@@ -219,6 +234,8 @@ def neighbours_of(shelf: Shelf, row: int, count: int) -> list[list[Any]]:
     """The most similar of all products: [product_id, cosine]; one file of embeddings is in memory at a time."""
     if not count:
         return []
+    if shelf.similar is not None:
+        return _published(shelf, shelf.similar, [row], count)[0]
     own, trunk = _embeddings(shelf, [row])[0], shelf.table["trunk_version"][row].as_py()
     rows = np.flatnonzero(np.asarray(pc.equal(shelf.table["trunk_version"], trunk)))
     parts = np.asarray(shelf.table["part"])[rows]
@@ -227,6 +244,12 @@ def neighbours_of(shelf: Shelf, row: int, count: int) -> list[list[Any]]:
     near = [(int(order[place]), cosine) for place, cosine in nearest_to(own, blocks, count + 1)]
     kept = [(place, cosine) for place, cosine in near if place != row][:count]
     return [[shelf.table["product_id"][place].as_py(), round(cosine, 3)] for place, cosine in kept]
+
+
+def _published(shelf: Shelf, similar: pa.Table, rows: Sequence[int], count: int) -> list[list[list[Any]]]:
+    ids = shelf.table["product_id"].take(pa.array(rows, type=pa.int64()))
+    lists = similar["similar"].take(pc.index_in(ids, similar["product_id"].combine_chunks())).to_pylist()
+    return [[[one["product_id"], round(one["similarity"], 3)] for one in (near or [])[:count]] for near in lists]
 
 
 def _embeddings(shelf: Shelf, rows: Sequence[int]) -> np.ndarray:

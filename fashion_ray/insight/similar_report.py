@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fashion_ray import snapshots, spreadsheets, tracking
+from fashion_ray import metrics, snapshots, spreadsheets, tracking
 from fashion_ray.catalog.lookup import pictures
 from fashion_ray.insight.comparing import Comparison, compare_features
 from fashion_ray.insight.query import caption
@@ -22,13 +22,17 @@ COLUMNS = ("articleType", "productDisplayName")
 
 
 def similar_and_log(options: SimilarOptions, store: Store, run: tracking.TrackedRun, peak: Peak) -> str:
-    """Publish similar products, or compare features with --compare, on a connected Ray; what to print.
-
-    This is what a nightly job calls after it has published scores; jobs/similar.py does no more.
-    """
+    """Publish similar products, or compare features with --compare, on a connected Ray; what to print."""
     if options.compare:
         return _compared(compare_features(options, store, run_id=run.run_id), options, store, run)
-    result = similar_products(options, store, run_id=run.run_id)
+    result, page = publish_and_log(options, store, run, peak)
+    return _describe(result, options, store, page)
+
+
+def publish_and_log(options: SimilarOptions, store: Store, run: tracking.TrackedRun, peak: Peak) -> tuple[SimilarResult, str]:
+    """Publish similar products on a connected Ray, with figures, files and a page; the page's place beside them."""
+    with metrics.stage("similar"):
+        result = similar_products(options, store, run_id=run.run_id)
     peak.sample()
     figures = {**result.books, **result.seconds, "peak_memory_gb": peak.size_bytes / 1e9}
     run.metrics({f"similar/{name}": value for name, value in figures.items()})
@@ -40,7 +44,7 @@ def similar_and_log(options: SimilarOptions, store: Store, run: tracking.Tracked
         store.write_bytes(_page(result, options, store, run).encode(), *page)
     run.file(store.read_bytes(*page), "similar.html")
     snapshots.retain(store, table_of(options), options.keep)
-    return _describe(result, options, store, store.show(*page))
+    return result, store.show(*page)
 
 
 def _describe(result: SimilarResult, options: SimilarOptions, store: Store, page: str) -> str:

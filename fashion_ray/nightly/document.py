@@ -24,7 +24,7 @@ def new(night: str, *, feed: str | None, started_at: str) -> Document:
         "schema": SCHEMA, "night": night, "status": RUNNING, "exit_status": None, "step": "prepare", "message": "",
         "feed": without_password(feed) if feed else None, "feed_missing": False, "key": None, "model_version": None,
         "attempts": 1, "started_at": started_at, "ended_at": None, "seconds": {}, "counts": {}, "figures": {},
-        "snapshots": {"catalog": None, "scores": None}, "links": {}, "runs": {},
+        "snapshots": {"catalog": None, "scores": None, "similar": None}, "links": {}, "runs": {},
     }  # fmt: skip
 
 

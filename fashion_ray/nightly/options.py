@@ -56,6 +56,9 @@ class NightlyOptions(JobOptions):
     keep_catalogs: int | None = None
     """How many snapshots of the catalog are kept; none keeps all: promotion looks up those that models were trained on."""
 
+    similar: bool = True
+    """Publish the most similar others of every product after the scores, as jobs/similar.py does without options."""
+
     engine: str = "auto"
     """openvino, torch, or auto: OpenVINO on CPUs, PyTorch on GPUs."""
 

@@ -14,6 +14,8 @@ from fashion_ray import memory, metrics, snapshots
 from fashion_ray.catalog.reporting import ingest_and_log, page_path
 from fashion_ray.catalog.running import on_cluster
 from fashion_ray.cluster import Resources
+from fashion_ray.insight.similar_options import SimilarOptions
+from fashion_ray.insight.similar_report import publish_and_log
 from fashion_ray.models import engines
 from fashion_ray.nightly.book import Book, StepReport, opened
 from fashion_ray.nightly.options import NightlyOptions
@@ -87,9 +89,30 @@ def as_it_stands(books: dict[str, int]) -> dict[str, int]:
     return {**books, "scored": 0, "from_embeddings": 0, "carried_over": books["scored"] + books["carried_over"]}
 
 
+def find_similar(plan: NightPlan, tracked: TrackedRun, has: Resources) -> StepReport:
+    """The most similar others of every product, where the scores can have changed them."""
+    options, store = plan.options, plan.store
+    if not options.similar:
+        return StepReport(sentence="not asked for")
+    asked = SimilarOptions(
+        root=options.root, cache=options.cache, keep=options.keep, engine=options.engine, precision=options.precision
+    )
+    with memory.peak() as peak:
+        result, page = publish_and_log(asked, store, tracked, peak)
+    books = result.books
+    return StepReport(
+        sentence=f"{books['computed']} computed, {books['carried_over']} carried over, {books['quarantined']} left out",
+        counts={f"similar_{name}": books[name] for name in ("computed", "carried_over", "quarantined")},
+        unchanged=result.already_current,
+        snapshots={"similar": result.snapshot.name},
+        links={"similar": page},
+    )
+
+
 STEPS: tuple[Step, ...] = (
     Step("ingest", take_in),
     Step("score", score_changes),
+    Step("similar", find_similar),
 )
 """In the order of the night. A step after `score` sees the scores that were published."""
 

@@ -114,11 +114,12 @@ def test_a_night_from_the_feed_to_the_pager(
     assert counts["catalog"] == counts["scored"] == len(ids) + 1 and counts["carried_over"] == counts["quarantined"] == 0
     scores = open_scores(own_store.uri).to_table(columns=["product_id"])["product_id"].to_pylist()
     assert sorted(scores) == sorted([*ids[1:], "new1", "new2"])
-    assert all(Path(place).exists() for place in told["links"].values()) and set(told["links"]) == {"data", "changes", "scores"}
+    assert all(Path(place).exists() for place in told["links"].values())
+    assert set(told["links"]) == {"data", "changes", "scores", "similar"}
     client = tracked.client()
     runs = {name: client.get_run(run_id) for name, run_id in told["runs"].items()}
-    assert set(runs) == {"nightly", "ingest", "score"} and {run.info.status for run in runs.values()} == {"FINISHED"}
-    parents = {runs[name].data.tags["mlflow.parentRunId"] for name in ("ingest", "score")}
+    assert set(runs) == {"nightly", "ingest", "score", "similar"} and {run.info.status for run in runs.values()} == {"FINISHED"}
+    parents = {runs[name].data.tags["mlflow.parentRunId"] for name in ("ingest", "score", "similar")}
     assert parents == {runs["nightly"].info.run_id} and runs["nightly"].data.metrics["night/scored"] == len(ids) + 1
 
     published = snapshots.current(own_store, "scores")

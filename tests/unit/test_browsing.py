@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -13,6 +14,7 @@ from fashion_ray import snapshots
 from fashion_ray.browsing import nearest, shelf
 from fashion_ray.browsing.shelf import Search, Shelf
 from fashion_ray.browsing.thumbnails import LARGE, SMALL, jpeg_within
+from fashion_ray.catalog import schema
 from fashion_ray.errors import UserError
 from fashion_ray.storage import Store
 from tests.unit.nights import jpeg
@@ -124,6 +126,23 @@ def test_neighbours_are_the_nearest_others_of_the_same_trunk(tmp_path: Path) -> 
         assert [[near for near, _ in one] for one in found] == [["b", "c"], ["a", "c"], ["b", "a"], ["c", "b"], []]
         assert found[0][0][1] == pytest.approx(np.cos(0.1), abs=1e-3)
     assert shelf.neighbours_of(opened, 0, 0) == [] and shelf.neighbours_among(opened, [0, 3], 2)[0][0][0] == "d"
+
+
+def test_published_neighbours_are_taken_where_they_are_of_these_scores(store: Store) -> None:
+    scores = snapshots.current(store, "scores")
+    assert scores is not None
+    for source, expected in ((f"scores/{scores.name}", ["3", "2"]), ("scores/others", ["2", "3"])):
+        lists = [[{"product_id": "3", "similarity": 0.91}, {"product_id": "2", "similarity": 0.5}], None]
+        table = pa.table({"product_id": ["1", "4"], "similar": pa.array(lists, schema.SIMILAR.field("similar").type)})
+        folder = snapshots.staging("similar", snapshots.fingerprint(source))
+        file = snapshots.file_entry("part-0.parquet", 2, store.write_table(table, folder, "part-0.parquet"))
+        manifest = {"files": [file], "rows": 2, "source": source}
+        snapshots.publish(store, "similar", snapshots.fingerprint(source), manifest, base=snapshots.current(store, "similar"))
+        opened = shelf.open_shelf(store)
+        assert [near for near, _ in shelf.neighbours_of(opened, 0, 2)] == expected
+        if opened.similar is not None:
+            assert shelf.neighbours_among(opened, [0, 3], 1) == [[["3", 0.91]], []]
+    assert opened.similar is None
 
 
 def test_nearest_agrees_with_sorting_all_cosines() -> None:
