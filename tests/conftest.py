@@ -1,7 +1,9 @@
-"""How the tests are dealt out to two processes: those that share a Ray stay together, and the long ones begin first."""
+"""What all tests have in common. They are dealt out to two processes: those that share a Ray stay together, and begin first."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,17 @@ ROOT = Path(__file__).parent
 ORDER = ("cluster", "jobs", "unit")
 
 
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """A job that a test calls sets the log up; the next test finds it as it was."""
+    yield
+    logger = logging.getLogger("fashion_ray")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist looks at the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A group is the whole of tests/cluster, which has one Ray, or else a file."""
     if not config.pluginmanager.has_plugin("xdist"):
