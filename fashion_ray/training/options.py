@@ -180,8 +180,11 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {},
-    "flagship": {"preset": "flagship", "schedule": "heads:2,top5:7", "cached_views": 5},
-}
+    "flagship": {
+        "preset": "flagship", "schedule": "heads:2,top5:6", "cached_views": 6, "input_size": "192x144", "mixup": 0.2,
+        "label_smoothing": 0.1,
+    },
+}  # fmt: skip
 
 
 def class_rows_of(options: SubjectOptions) -> dict[str, int]:
