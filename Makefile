@@ -37,7 +37,7 @@ demo: $(INSTALLED) ## the main job on the built-in demo catalog: ingest, train, 
 	FASHION_RAY_ROOT=$(DEMO_ROOT) $(BIN)/python jobs/score.py
 
 test: check ## formatting, lint, types and all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder
 
 check: $(INSTALLED) ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parent
 ORDER = ("cluster", "jobs", "unit")
+CLUSTER = "tests/cluster/"
 
 
 @pytest.fixture(autouse=True)
@@ -22,12 +25,19 @@ def own_log() -> Iterator[None]:
     logger.propagate = True
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist looks at the groups in the same hook
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A group is the whole of tests/cluster, which has one Ray, or else a file."""
-    if not config.pluginmanager.has_plugin("xdist"):
-        return
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins first."""
     items.sort(key=lambda item: ORDER.index(item.path.relative_to(ROOT).parts[0]))
-    for item in items:
-        room, *_ = parts = item.path.relative_to(ROOT).parts
-        item.add_marker(pytest.mark.xdist_group(room if room == "cluster" else "/".join(parts)))
+
+
+class ByRay(LoadScopeScheduling):
+    """Deals out the whole of tests/cluster, which has one Ray, and every other file, to one process each."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return CLUSTER if file.startswith(CLUSTER) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByRay:
+    """What pytest-xdist asks for its scheduler."""
+    return ByRay(config, log)

@@ -254,7 +254,7 @@ def test_the_cache_is_an_arrow_file_that_is_mapped_and_not_held_in_memory(tmp_pa
     assert whole(cache, 0).dtype == torch.bfloat16
     before = pa.total_allocated_bytes()
     again = load(tmp_path / "key")
-    assert again is not None and pa.total_allocated_bytes() == before
+    assert again is not None and pa.total_allocated_bytes() <= before  # less, where an earlier test leaves garbage
     mapped = Path("/proc/self/maps")
     if not mapped.exists():
         pytest.skip("no /proc here")
