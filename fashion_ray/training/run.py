@@ -115,9 +115,9 @@ def train(
         name, settings.train_rows, settings.validation_rows, plan.workers, plan.threads, choice.name, choice.precision,
         choice.device,
     )  # fmt: skip
-    best, history = _fit(prepared, store, settings, plan, run, name)
-    prepared.network.load_state_dict(best)
-    return _finish(prepared, store, choice, history, run, name)
+    best_epoch, weights, history = _fit(prepared, store, settings, plan, run, name)
+    prepared.network.load_state_dict(weights)
+    return _finish(prepared, store, choice, history, best_epoch, run, name)
 
 
 def _settings(prepared: Prepared, store: Store, choice: EngineChoice, threads: int, name: str) -> worker.Settings:
@@ -154,8 +154,8 @@ def _scaling(plan: WorkerPlan) -> ScalingConfig:
 
 def _fit(
     prepared: Prepared, store: Store, settings: worker.Settings, plan: WorkerPlan, run: tracking.TrackedRun, name: str
-) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
-    """Run Ray Train; the best epoch's weights and every epoch's figures."""
+) -> tuple[int, dict[str, torch.Tensor], pd.DataFrame]:
+    """Run Ray Train; the best epoch (of equal ones the last), its weights, and every epoch's figures."""
     words, fed = prepared.words, prepared.fed
     sign = direction(settings.monitor)
     order = "max" if sign > 0 else "min"
@@ -206,10 +206,11 @@ def _fit(
     )
     progress = json.loads(_read(result.checkpoint, checkpoint.PROGRESS))  # of the latest, which may not be among the best
     history = progress["history"]
-    log.info("best epoch %d of %d, %s %.4f", kept[-1][1], len(history), settings.monitor, sign * kept[-1][0])
+    score, best_epoch, place = kept[-1]
+    log.info("best epoch %d of %d, %s %.4f", best_epoch, len(history), settings.monitor, sign * score)
     if curve := progress["rate_curve"]:
         _keep_rate_curve(curve, run)
-    return safetensors.torch.load(_read(kept[-1][2], checkpoint.WEIGHTS)), pd.DataFrame(history)
+    return int(best_epoch), safetensors.torch.load(_read(place, checkpoint.WEIGHTS)), pd.DataFrame(history)
 
 
 def _keep_rate_curve(curve: list[tuple[float, float]], run: tracking.TrackedRun) -> None:
@@ -224,7 +225,13 @@ def _read(kept: ray.train.Checkpoint, name: str) -> bytes:
 
 
 def _finish(
-    prepared: Prepared, store: Store, choice: EngineChoice, history: pd.DataFrame, run: tracking.TrackedRun, name: str
+    prepared: Prepared,
+    store: Store,
+    choice: EngineChoice,
+    history: pd.DataFrame,
+    best_epoch: int,
+    run: tracking.TrackedRun,
+    name: str,
 ) -> TrainResult:
     """Calibrate and evaluate through the engine that will score, then write the bundle."""
     options, catalog, words = prepared.options, prepared.catalog, prepared.words
@@ -244,9 +251,8 @@ def _finish(
         for one in targets_.values()
         for key, value in one.metrics(split).items()
     }
-    best = history.iloc[int((direction(options.monitor) * history[options.monitor].to_numpy()).argmax())]
     provenance = {
-        "run_id": run.run_id, "run_name": name, "catalog_snapshot": catalog.name, "best_epoch": int(best["epoch"]),
+        "run_id": run.run_id, "run_name": name, "catalog_snapshot": catalog.name, "best_epoch": best_epoch,
         "engine": choice.name, "precision": choice.precision, "schedule": options.schedule,
         "weights": without_password(options.weights), "shuffle_labels": options.shuffle_labels,
         "split": options.split, "split_seed": options.split_seed, "only": list(options.only),
@@ -259,7 +265,7 @@ def _finish(
     sealed = bundle.read_card(files[bundle.CARD], name=name)
     for file, content in files.items():
         store.write_bytes(content, "models", sealed.model_version, file)
-    run.metrics(metrics | {"best_epoch": float(best["epoch"])})
+    run.metrics(metrics | {"best_epoch": float(best_epoch)})
     return TrainResult(card=sealed, files=files, history=history, evaluations=evaluations)
 
 
