@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from xdist.scheduler import LoadScopeScheduling
 ROOT = Path(__file__).parent
 ORDER = ("cluster", "jobs", "unit")
 CLUSTER = "tests/cluster/"
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of two processes on two cores; before anything imports torch
 
 
 @pytest.fixture(autouse=True)

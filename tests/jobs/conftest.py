@@ -35,7 +35,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_job(cache: Path) -> Run:
     """Runs a job to its end: run_job(root, "train", "--schedule", "heads:1")."""
 
-    def run(root: Path | str, job: str, *arguments: str, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
+    def run(root: Path | str, job: str, *arguments: str, timeout_s: float = 500) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command(job, *arguments),
             env=environment(root, cache),

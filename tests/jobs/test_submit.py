@@ -67,10 +67,11 @@ def submit(
     address, variables, _ = head
     return subprocess.run(
         [RAY, "job", "submit", "--address", address, *options, "--", sys.executable, *entry],
-        env=variables, cwd=PROJECT, capture_output=True, text=True, timeout=280, check=False,
+        env=variables, cwd=PROJECT, capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
 
 
+@pytest.mark.timeout(600)
 def test_a_submitted_training_runs_on_the_cluster(head: tuple[str, dict[str, str], Path], run_job: Run) -> None:
     _, _, root = head
     assert run_job(root, "ingest", "--products", "400").returncode == 0
