@@ -119,11 +119,15 @@ def run(
     job: str,
     parameters: Mapping[str, object],
     *,
+    name: str = "",
     tags: Mapping[str, object] | None = None,
     run_id: str | None = None,
 ) -> Iterator[TrackedRun]:
-    """A run of a job, ended as FINISHED, FAILED or KILLED by how the block ends; `run_id` continues an earlier one."""
-    tracked, continued = open_run(tracking, job, {"job": job, **(tags or {})}, run_id=run_id)
+    """A run of a job, ended as FINISHED, FAILED or KILLED by how the block ends; `run_id` continues an earlier one.
+
+    `name` is what MLflow's pages call it, the job's own where there is none.
+    """
+    tracked, continued = open_run(tracking, name or job, {"job": job, **(tags or {})}, run_id=run_id)
     client = tracking.client()
     try:
         if not continued:

@@ -28,7 +28,9 @@ def main(arguments: Sequence[str]) -> None:
     name = options.name or new_name()
     with (
         claim(store, options, catalog, name) as noted,
-        tracking.run(tracking.locate(store), "train", parameters_of(options, catalog, name), run_id=noted.get("run_id")) as run,
+        tracking.run(
+            tracking.locate(store), "train", parameters_of(options, catalog, name), name=name, run_id=noted.get("run_id")
+        ) as run,
     ):
         store.write_json({**noted, "run_id": run.run_id}, "runs", name, "start", "run.json")
         print(f"run {name}; if it is interrupted, the same command with --name {name} continues it", flush=True)

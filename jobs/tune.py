@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     tags = {"study": options.study} if options.study else {}
     with (
         search.hold(plan, store, catalog, name) as noted,
-        tracking.run(tracking.locate(store), "tune", parameters, tags=tags, run_id=noted.get("run_id")) as run,
+        tracking.run(tracking.locate(store), "tune", parameters, name=name, tags=tags, run_id=noted.get("run_id")) as run,
     ):
         store.write_json({**noted, "run_id": run.run_id}, "runs", name, "search.json")
         print(f"search {name}; if it is interrupted, the same command with --name {name} continues it", flush=True)

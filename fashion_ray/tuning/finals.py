@@ -41,10 +41,10 @@ def train_inside(
     options = replace(options, name=name)
     prepared = prepare(options, store, catalog)
     parameters = tracking.flat(options) | {"catalog_snapshot": catalog.name}
-    tags = {**tracking.inside(parent), "mlflow.runName": name, **({"study": study} if study else {})}
+    tags = {**tracking.inside(parent), **({"study": study} if study else {})}
     with (
         claim(store, options, catalog, name) as noted,
-        tracking.run(parent.tracking, "train", parameters, tags=tags, run_id=noted.get("run_id")) as own,
+        tracking.run(parent.tracking, "train", parameters, name=name, tags=tags, run_id=noted.get("run_id")) as own,
     ):
         store.write_json({**noted, "run_id": own.run_id}, "runs", name, "start", "run.json")
         result = train(prepared, store, choice, has, own, name)

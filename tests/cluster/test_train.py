@@ -111,11 +111,12 @@ def test_a_finished_run_again_repeats_no_epoch_and_ends_with_the_same_model(
 
 def test_a_run_may_go_on_with_other_means(store: Store) -> None:
     tracked = tracking.locate(store)
-    with tracking.run(tracked, "train", {"cpus": 2}) as first:
+    with tracking.run(tracked, "train", {"cpus": 2}, name="summer") as first:
         pass
     with tracking.run(tracked, "train", {"cpus": 1}, run_id=first.run_id) as again:
         assert again.run_id == first.run_id
-    assert tracked.client().get_run(first.run_id).info.status == "FINISHED"
+    ended = tracked.client().get_run(first.run_id)
+    assert (ended.info.status, ended.info.run_name, ended.data.tags["job"]) == ("FINISHED", "summer", "train")
     with pytest.raises(KeyboardInterrupt), tracking.run(tracked, "train", {}) as stopped:
         raise KeyboardInterrupt
     assert tracked.client().get_run(stopped.run_id).info.status == "KILLED"
