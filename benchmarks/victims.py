@@ -110,7 +110,10 @@ def environment(root: str, cache: Path) -> dict[str, str]:
 def with_own_token() -> None:
     """Start this program anew with a token that only it and the Rays below it know; Ray reads it once, when it is imported."""
     if MARK not in os.environ:
-        own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0", MARK: "1"}
+        own = {
+            "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0", MARK: "1",
+            "OMP_WAIT_POLICY": "passive",  # nodes that share processors would spend them on waiting for each other
+        }  # fmt: skip
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **own})
 
 

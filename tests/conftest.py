@@ -17,6 +17,7 @@ CLUSTER = "tests/cluster/"
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of two processes on two cores; before anything imports torch
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # jobs have more threads than one, and do not wait at others' expense
 
 
 @pytest.fixture(autouse=True)
