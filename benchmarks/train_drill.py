@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
                 if victim in (NODE, ELASTIC):
                     if nodes is not None:
                         nodes.close()
-                    nodes = Nodes(1 if victim == NODE else 2)
+                    nodes = Nodes(1 if victim == NODE else 3)  # of three, a worker takes two and leaves one to its reader
                 finding = play(victim, store, variables, folder, household, nodes, options.patience_s)
                 truth = truth or finding.steps
                 if victim != ELASTIC and finding.steps != truth:
@@ -154,8 +154,10 @@ def play(
     if status != 0:
         finding.problems.append(f"the run ended with {status}: {tail(log)}")
         return finding
-    if victim != NOBODY and f"continuing after epoch {finding.epochs_before}" not in log.read_text(errors="replace"):
-        finding.problems.append(f"it did not continue after epoch {finding.epochs_before}")
+    went_on = re.findall(r"continuing after epoch (\d+), step \d+, with (\d+) workers", log.read_text(errors="replace"))
+    expected = (str(finding.epochs_before), "2")  # workers: as many as ever, and of three those that are left
+    if victim != NOBODY and expected not in went_on:
+        finding.problems.append(f"it did not continue after epoch {expected[0]} with {expected[1]} workers, but: {went_on}")
     history = longest(store, name)
     finding.steps = [int(row["steps"]) for row in history]
     if [row["epoch"] for row in history] != list(range(1, EPOCHS + 1)):

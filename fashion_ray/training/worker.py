@@ -146,7 +146,8 @@ class Worker:
             self.progress = checkpoint.restore(
                 Path(folder), self.network, self.optimizer, self.averages, device=self.device, rank=self.rank
             )
-        self._say("continuing after epoch %d, step %d", len(self.progress.history), self.progress.steps)
+        epochs, steps = len(self.progress.history), self.progress.steps
+        self._say("continuing after epoch %d, step %d, with %d workers", epochs, steps, self.world)
 
     def finished(self, stage: Stage) -> bool:
         """Whether the current stage had all of its epochs, or ends early since none was better for a while."""
