@@ -99,6 +99,32 @@ def train(
     prepared: Prepared, store: Store, choice: EngineChoice, has: Resources, run: tracking.TrackedRun, name: str
 ) -> TrainResult:
     """Train, calibrate, evaluate and write the bundle. Raises UserError if the cluster cannot hold the workers."""
+    fitted = fit(prepared, store, choice, has, EpochLogger(run), name)
+    if fitted.rate_curve:
+        _keep_rate_curve(fitted.rate_curve, run)
+    prepared.network.load_state_dict(fitted.weights)
+    return _finish(prepared, store, choice, fitted, run, name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What Ray Train came to."""
+
+    best_epoch: int
+    """Of equal ones the last."""
+
+    weights: dict[str, torch.Tensor]
+    """Of the best epoch."""
+
+    history: pd.DataFrame
+    """Every epoch's figures."""
+
+    rate_curve: list[tuple[float, float]]
+    """Learning rates and losses, if rates were tried first."""
+
+
+def fit(prepared: Prepared, store: Store, choice: EngineChoice, has: Resources, watcher: UserCallback, name: str) -> Fitted:
+    """Train alone, or go on where that stopped. Raises UserError if the cluster cannot hold the workers."""
     options = prepared.options
     plan = plan_workers(
         options.workers, cpus=has.cpus, gpus=has.gpus if choice.device == "cuda" else 0, nodes=has.nodes,
@@ -115,9 +141,7 @@ def train(
         name, settings.train_rows, settings.validation_rows, plan.workers, plan.threads, choice.name, choice.precision,
         choice.device,
     )  # fmt: skip
-    best_epoch, weights, history = _fit(prepared, store, settings, plan, run, name)
-    prepared.network.load_state_dict(weights)
-    return _finish(prepared, store, choice, history, best_epoch, run, name)
+    return _fit(prepared, store, settings, plan, watcher, name)
 
 
 def _settings(prepared: Prepared, store: Store, choice: EngineChoice, threads: int, name: str) -> worker.Settings:
@@ -153,9 +177,9 @@ def _scaling(plan: WorkerPlan) -> ScalingConfig:
 
 
 def _fit(
-    prepared: Prepared, store: Store, settings: worker.Settings, plan: WorkerPlan, run: tracking.TrackedRun, name: str
-) -> tuple[int, dict[str, torch.Tensor], pd.DataFrame]:
-    """Run Ray Train; the best epoch (of equal ones the last), its weights, and every epoch's figures."""
+    prepared: Prepared, store: Store, settings: worker.Settings, plan: WorkerPlan, watcher: UserCallback, name: str
+) -> Fitted:
+    """Run Ray Train."""
     words, fed = prepared.words, prepared.fed
     sign = direction(settings.monitor)
     order = "max" if sign > 0 else "min"
@@ -184,7 +208,7 @@ def _fit(
             checkpoint_config=CheckpointConfig(
                 num_to_keep=2, checkpoint_score_attribute=settings.monitor, checkpoint_score_order=order
             ),
-            callbacks=[EpochLogger(run)],
+            callbacks=[watcher],
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
     )
@@ -208,9 +232,10 @@ def _fit(
     history = progress["history"]
     score, best_epoch, place = kept[-1]
     log.info("best epoch %d of %d, %s %.4f", best_epoch, len(history), settings.monitor, sign * score)
-    if curve := progress["rate_curve"]:
-        _keep_rate_curve(curve, run)
-    return int(best_epoch), safetensors.torch.load(_read(place, checkpoint.WEIGHTS)), pd.DataFrame(history)
+    return Fitted(
+        best_epoch=int(best_epoch), weights=safetensors.torch.load(_read(place, checkpoint.WEIGHTS)),
+        history=pd.DataFrame(history), rate_curve=progress["rate_curve"],
+    )  # fmt: skip
 
 
 def _keep_rate_curve(curve: list[tuple[float, float]], run: tracking.TrackedRun) -> None:
@@ -225,13 +250,7 @@ def _read(kept: ray.train.Checkpoint, name: str) -> bytes:
 
 
 def _finish(
-    prepared: Prepared,
-    store: Store,
-    choice: EngineChoice,
-    history: pd.DataFrame,
-    best_epoch: int,
-    run: tracking.TrackedRun,
-    name: str,
+    prepared: Prepared, store: Store, choice: EngineChoice, fitted: Fitted, run: tracking.TrackedRun, name: str
 ) -> TrainResult:
     """Calibrate and evaluate through the engine that will score, then write the bundle."""
     options, catalog, words = prepared.options, prepared.catalog, prepared.words
@@ -252,7 +271,7 @@ def _finish(
         for key, value in one.metrics(split).items()
     }
     provenance = {
-        "run_id": run.run_id, "run_name": name, "catalog_snapshot": catalog.name, "best_epoch": best_epoch,
+        "run_id": run.run_id, "run_name": name, "catalog_snapshot": catalog.name, "best_epoch": fitted.best_epoch,
         "engine": choice.name, "precision": choice.precision, "schedule": options.schedule,
         "weights": without_password(options.weights), "shuffle_labels": options.shuffle_labels,
         "split": options.split, "split_seed": options.split_seed, "only": list(options.only),
@@ -265,8 +284,8 @@ def _finish(
     sealed = bundle.read_card(files[bundle.CARD], name=name)
     for file, content in files.items():
         store.write_bytes(content, "models", sealed.model_version, file)
-    run.metrics(metrics | {"best_epoch": float(best_epoch)})
-    return TrainResult(card=sealed, files=files, history=history, evaluations=evaluations)
+    run.metrics(metrics | {"best_epoch": float(fitted.best_epoch)})
+    return TrainResult(card=sealed, files=files, history=fitted.history, evaluations=evaluations)
 
 
 def new_name() -> str:

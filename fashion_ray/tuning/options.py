@@ -56,6 +56,9 @@ class TuneOptions(JobOptions):
     parallel: int | None = None
     """Trials side by side; none is one a processor or GPU. With 1 a killed tpe search goes on exactly as it would have."""
 
+    trial_workers: int = 1
+    """Training workers of each trial; with more than one, trials run one after the other, each as jobs/train.py --workers."""
+
     finalists: int = 0
     """So many of the best are run again with --final-epochs; 0 for no second round."""
 
@@ -75,9 +78,11 @@ class TuneOptions(JobOptions):
             found.check(part in parts, "runs", part, f"among {', '.join(parts)}" if parts else "none without --study")
         found.check(self.search in SEARCHES, "search", self.search, f"one of {', '.join(SEARCHES)}")
         found.check(self.stopping in RULES, "stopping", self.stopping, f"one of {', '.join(RULES)}")
-        for field in ("trials", "parallel", "final_epochs"):
+        for field in ("trials", "parallel", "final_epochs", "trial_workers"):
             value = getattr(self, field)
             found.check(value is None or value >= 1, field, value, "at least 1")
+        alone = self.parallel in (None, 1) or self.trial_workers == 1
+        found.check(alone, "parallel", self.parallel, "1 with --trial-workers, since such trials run one after the other")
         found.check(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
         found.check(self.finalists >= 0, "finalists", self.finalists, "0 or more")
         found.check(0 <= self.seed <= 2**31, "seed", self.seed, "0 to 2147483648")

@@ -9,19 +9,22 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from fashion_ray.cluster import Resources
 from fashion_ray.errors import UserError
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 from fashion_ray.training.options import TrainOptions
 from fashion_ray.training.preparing import prepare
+from fashion_ray.training.run import fit
 from fashion_ray.tuning.features import Features
 from fashion_ray.tuning.ledger import Record
 from fashion_ray.tuning.session import Session
@@ -42,6 +45,14 @@ class Setup:
     catalog: Snapshot
     choice: EngineChoice
     slots: Slots
+    has: Resources
+    workers: int = 1
+    """Of each trial; more than one are started by Ray Train, which takes 10 to 18 seconds."""
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What Ray Tune reserves for a trial, whose workers Ray Train reserves for itself."""
+        return {"CPU": 0.0} if self.workers > 1 else {"CPU": self.slots.cpus, "GPU": self.slots.gpus}
 
 
 def run_trials(session: Session, setup: Setup, name: str) -> None:
@@ -57,7 +68,7 @@ def run_trials(session: Session, setup: Setup, name: str) -> None:
     slots, store = setup.slots, setup.store
     store.remove("runs", name, "tune")
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(_trial, setup=setup), {"CPU": slots.cpus, "GPU": slots.gpus}),
+        tune.with_resources(tune.with_parameters(_trial, setup=setup, name=name), setup.resources),
         tune_config=tune.TuneConfig(
             search_alg=_Supplier(session, first), scheduler=_Judge(session), num_samples=-1, max_concurrent_trials=slots.count,
             reuse_actors=True, trial_dirname_creator=lambda trial: str(trial.trial_id),
@@ -72,7 +83,15 @@ def run_trials(session: Session, setup: Setup, name: str) -> None:
     except BaseException:
         session.cut_short()
         raise
+    finally:
+        for number in session.records if setup.workers > 1 else ():
+            store.remove("runs", _folder(name, number))  # of one that was stopped
     store.remove("runs", name, "tune")
+
+
+def _folder(name: str, number: int) -> str:
+    """Where Ray Train keeps a trial's checkpoints while it runs."""
+    return f"{name}-trial-{number}"
 
 
 class _Supplier(Searcher):  # type: ignore[misc]
@@ -122,15 +141,36 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.CONTINUE)
 
 
-def _trial(config: Mapping[str, Any], *, setup: Setup) -> None:
+def _trial(config: Mapping[str, Any], *, setup: Setup, name: str) -> None:
     """What runs in a trial's process."""
     logging.getLogger("fashion_ray").setLevel(logging.WARNING)
-    features = Features(store=setup.store, choice=setup.choice, threads=setup.slots.node_threads)
     try:
-        prepared = prepare(options_of(setup.base, config["point"]), setup.store, setup.catalog)
+        options = options_of(setup.base, config["point"])
+        if setup.workers > 1:
+            _with_workers(replace(options, workers=setup.workers), setup, _folder(name, config["number"]))
+            return
+        features = Features(store=setup.store, choice=setup.choice, threads=setup.slots.node_threads)
+        prepared = prepare(options, setup.store, setup.catalog)
         run_trial(prepared, features, lambda row: tune.report({"row": row}), threads=setup.slots.threads)
     except UserError as error:
         tune.report({FAILED: str(error)})
     except Exception as error:
         tune.report({FAILED: f"{type(error).__name__}: {error}"})
         raise
+
+
+class _Rows(TuneReportCallback):  # type: ignore[misc]
+    """Passes the figures of an epoch on from Ray Train to Ray Tune, as a trial without workers reports them."""
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """The first rank's; all ranks' are the same."""
+        super().after_report(run_context, [{"row": metrics[0]}], None)
+
+
+def _with_workers(options: TrainOptions, setup: Setup, name: str) -> None:
+    """Train by Ray Train from the beginning, and keep nothing of it."""
+    setup.store.remove("runs", name)
+    try:
+        fit(prepare(options, setup.store, setup.catalog), setup.store, setup.choice, setup.has, _Rows(), name)
+    finally:
+        setup.store.remove("runs", name)

@@ -89,10 +89,19 @@ def search(
     assert axes is not None, "a plan with a search has a space"
     _check_trunks(plan, axes, store, catalog)
     slots = plan_slots(
-        options.parallel, cpus=has.cpus, gpus=has.gpus if choice.device == "cuda" else 0, cpus_per_node=has.cpus_per_node
+        1 if options.trial_workers > 1 else options.parallel,
+        cpus=has.cpus,
+        gpus=has.gpus if choice.device == "cuda" else 0,
+        cpus_per_node=has.cpus_per_node,
     )
-    log.info("search %s: %d trials side by side, %d threads each", name, slots.count, slots.threads)
-    setup = Setup(base=base, store=store, catalog=catalog, choice=choice, slots=slots)
+    log.info(
+        "search %s: %d trials side by side, %d workers each, %d threads",
+        name,
+        slots.count,
+        options.trial_workers,
+        slots.threads,
+    )
+    setup = Setup(base=base, store=store, catalog=catalog, choice=choice, slots=slots, has=has, workers=options.trial_workers)
     ledger, book = Ledger(store, name), MlflowBook(run, base)
 
     def propose(number: int, earlier: list[Tried]) -> Point | None:

@@ -53,6 +53,21 @@ def test_a_search_runs_every_trial_once_and_survives_one_that_fails(
     assert {file.path for file in client.list_artifacts(run.run_id)} == {"plots", "tables"}
 
 
+def test_a_trial_may_have_several_workers(store: Store, catalog: snapshots.Snapshot, cache: str, resources: Resources) -> None:
+    options = TuneOptions(
+        root=store.uri, cache=cache, space=("batch_size=32 60000",), set=SETTINGS, search="grid", trial_workers=2
+    )
+    plan = plan_of(options, store.uri)
+    with tracking.run(tracking.locate(store), "tune", {"name": "doubled"}) as run:
+        found = search(plan, store, catalog, CHOICE, resources, run, "doubled")
+    records = Ledger(store, "doubled").read(SEARCH)
+    assert [records[number].state for number in range(2)] == [DONE, FAILED] and "training rows" in records[1].error
+    assert [row["epoch"] for row in records[0].history] == [1] and found.winner.figure == records[0].history[0]["score"]
+    child = run.tracking.client().get_run(records[0].run_id)
+    assert child.data.metrics["train_rows"] == records[0].history[0]["train_rows"] > 0
+    assert store.names("runs") == sorted(set(store.names("runs")) - {"doubled-trial-0", "doubled-trial-1"})
+
+
 def test_a_study_sets_theirs_beside_ours_and_repeats_nothing(
     store: Store, catalog: snapshots.Snapshot, cache: str, resources: Resources
 ) -> None:

@@ -15,7 +15,7 @@ from fashion_ray.tuning.slots import Slots, plan_slots
 @pytest.mark.parametrize(
     ("field", "value"),
     [("name", "a b"), ("search", "genetic"), ("stopping", "patience"), ("trials", 0), ("minutes", 0.0), ("finalists", -1),
-     ("parallel", 0), ("final_epochs", 0), ("seed", -1), ("root", "")],
+     ("parallel", 0), ("final_epochs", 0), ("trial_workers", 0), ("seed", -1), ("root", "")],
 )  # fmt: skip
 def test_a_value_out_of_range_is_named(field: str, value: Any) -> None:
     with pytest.raises(UserError, match=f"--{field.replace('_', '-')}: got"):
