@@ -142,7 +142,7 @@ def remembered(prepared: Prepared, place: Path, threads: int) -> dict[str, float
     generator = torch.Generator().manual_seed(0)
 
     def orders() -> Sequence[torch.Tensor]:
-        return torch.tensor_split(torch.randperm(len(pixels), generator=generator), range(size, len(pixels), size))
+        return torch.tensor_split(torch.randperm(len(pixels), generator=generator), tuple(range(size, len(pixels), size)))
 
     def of_pictures() -> Iterator[Batch]:
         for index in orders():
