@@ -52,6 +52,9 @@ log = logging.getLogger(__name__)
 IDENTITY = ("root", "cache", "cache_limit", "address", "cpus", "log_format", "preset", "name", "workers", "min_workers")
 """Options that may differ when a run is continued."""
 
+KEEP_MEMORY = {"MALLOC_TOP_PAD_": str(2**28), "MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**30)}
+"""For glibc in workers: what a step frees is kept for the next one, which would else get every page from the kernel anew."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
@@ -209,6 +212,7 @@ def _fit(
                 num_to_keep=2, checkpoint_score_attribute=settings.monitor, checkpoint_score_order=order
             ),
             callbacks=[watcher],
+            worker_runtime_env={"env_vars": KEEP_MEMORY},
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
     )
