@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fashion_ray.errors import UserError
 from fashion_ray.models.backbones import Trunk
+from fashion_ray.models.dropout import ByteDropout
 from fashion_ray.models.preprocess import Preprocess
 
 HEADS = ("batchnorm", "linear", "mlp")
@@ -101,10 +102,10 @@ def build_heads(
     kind, widths, activation = parse_head(code)
     found: dict[str, nn.Module] = {}
     for target, names in classes.items():
-        layers: list[nn.Module] = [nn.BatchNorm1d(embedding_dim), nn.Dropout(dropout)] if kind == "batchnorm" else []
+        layers: list[nn.Module] = [nn.BatchNorm1d(embedding_dim), ByteDropout(dropout)] if kind == "batchnorm" else []
         width = embedding_dim
         for wanted in widths:
-            layers += [nn.Linear(width, wanted), ACTIVATIONS[activation](), nn.Dropout(dropout)]
+            layers += [nn.Linear(width, wanted), ACTIVATIONS[activation](), ByteDropout(dropout)]
             width = wanted
         last = _last_layer(width, len(names))
         found[target] = nn.Sequential(*layers, last) if layers else last

@@ -89,6 +89,7 @@ class StageLoop:
         self._loss, self._held_out_loss = of_recipe(recipe, device)
         base = recipe.heads_learning_rate if stage.trainable == 0 else recipe.learning_rate
         self._rates = layer_rates(base, len(optimizer.param_groups), recipe.layer_decay)
+        self._parameters = tuple(network.parameters())  # to look for them takes as long as to step
         self._averages = averages
         if averages is not None:
             averages.begin(network)
@@ -160,7 +161,7 @@ class StageLoop:
                 losses[-1].backward()  # type: ignore[no-untyped-call]
             logits.append([values.detach() for values in of_part])
         if self._recipe.clip_gradient:
-            learning = [parameter for parameter in self._network.parameters() if parameter.grad is not None]
+            learning = [parameter for parameter in self._parameters if parameter.grad is not None]
             nn.utils.clip_grad_norm_(learning, self._recipe.clip_gradient)
         self._optimizer.step()
         if self._averages is not None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fashion_ray.errors import UserError
 from fashion_ray.models import backbones
+from fashion_ray.models.dropout import ByteDropout
 from fashion_ray.models.network import (
     Geometry,
     LowerNetwork,
@@ -114,7 +115,7 @@ def test_an_unknown_head_is_a_user_error() -> None:
 
 def test_an_mlp_has_its_widths_its_activation_and_dropout_after_each() -> None:
     head = build_heads(head_code("mlp", (50, 20), "silu"), 8, CLASSES, 0.4)["season"]
-    kinds = [nn.Linear, nn.SiLU, nn.Dropout, nn.Linear, nn.SiLU, nn.Dropout, nn.Linear]
+    kinds = [nn.Linear, nn.SiLU, ByteDropout, nn.Linear, nn.SiLU, ByteDropout, nn.Linear]
     layers = list(head.children())
     assert [type(layer) for layer in layers] == kinds
     assert [(layer.in_features, layer.out_features) for layer in layers if isinstance(layer, nn.Linear)] == [
