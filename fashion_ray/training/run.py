@@ -183,25 +183,13 @@ def _fit(
     prepared: Prepared, store: Store, settings: worker.Settings, plan: WorkerPlan, watcher: UserCallback, name: str
 ) -> Fitted:
     """Run Ray Train."""
-    words, fed = prepared.words, prepared.fed
     sign = direction(settings.monitor)
     order = "max" if sign > 0 else "min"
-    rows = {
-        side: feeding.labelled(store, prepared.catalog, prepared.scheme, side, list(words.classes))
-        for side in ("train", "validation")
-    }
-    control = (fed.classes, prepared.options.seed) if prepared.options.shuffle_labels else None
-    datasets = {
-        "train": feeding.decoded(
-            feeding.encoded(rows["train"], words, control=control, copies=fed.copies), settings.card.decoded_size
-        ),
-        "validation": feeding.encoded(rows["validation"], words),
-    }
     trainer = TorchTrainer(
         worker.train_worker,
         train_loop_config={"settings": settings},
         scaling_config=_scaling(plan),
-        datasets=datasets,
+        datasets=_datasets(prepared, store),
         dataset_config=DataConfig(datasets_to_split=["train"]),
         run_config=RunConfig(
             name=name,
@@ -216,18 +204,7 @@ def _fit(
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
     )
-    at_termination = signal.getsignal(signal.SIGTERM)
-    try:
-        result = trainer.fit()
-    except SystemExit as stop:  # what Ray Train makes of Ctrl-C
-        raise KeyboardInterrupt from stop
-    except ray.train.TrainingFailedError as error:
-        mistakes = [cause for cause in getattr(error, "worker_failures", {}).values() if isinstance(cause, UserError)]
-        if mistakes:
-            raise mistakes[0] from error
-        raise
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, at_termination)  # Ray Train leaves another handler behind
+    result = _result(trainer)
     kept = sorted(
         ((sign * metrics[settings.monitor], metrics["epoch"], place) for place, metrics in result.best_checkpoints),
         key=lambda k: k[:2],
@@ -240,6 +217,38 @@ def _fit(
         best_epoch=int(best_epoch), weights=safetensors.torch.load(_read(place, checkpoint.WEIGHTS)),
         history=pd.DataFrame(history), rate_curve=progress["rate_curve"],
     )  # fmt: skip
+
+
+def _datasets(prepared: Prepared, store: Store) -> dict[str, ray.data.Dataset]:
+    """What the workers read, as plans."""
+    words, fed = prepared.words, prepared.fed
+    rows = {
+        side: feeding.labelled(store, prepared.catalog, prepared.scheme, side, list(words.classes))
+        for side in ("train", "validation")
+    }
+    control = (fed.classes, prepared.options.seed) if prepared.options.shuffle_labels else None
+    train = feeding.encoded(rows["train"], words, control=control, copies=fed.copies)
+    return {
+        "train": feeding.decoded(train, prepared.card.decoded_size),
+        "validation": feeding.encoded(rows["validation"], words),
+    }
+
+
+def _result(trainer: TorchTrainer) -> ray.train.Result:
+    """Train to the end. Raises KeyboardInterrupt, and UserError if that was what ended a worker."""
+    at_termination = signal.getsignal(signal.SIGTERM)
+    try:
+        result = trainer.fit()
+    except SystemExit as stop:  # what Ray Train makes of Ctrl-C
+        raise KeyboardInterrupt from stop
+    except ray.train.TrainingFailedError as error:
+        mistakes = [cause for cause in getattr(error, "worker_failures", {}).values() if isinstance(cause, UserError)]
+        if mistakes:
+            raise mistakes[0] from error
+        raise
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, at_termination)  # Ray Train leaves another handler behind
+    return result
 
 
 def _keep_rate_curve(curve: list[tuple[float, float]], run: tracking.TrackedRun) -> None:

@@ -51,8 +51,8 @@ class Setup:
 
     @property
     def resources(self) -> dict[str, float]:
-        """What Ray Tune reserves for a trial, whose workers Ray Train reserves for itself."""
-        return {"CPU": 0.0} if self.workers > 1 else {"CPU": self.slots.cpus, "GPU": self.slots.gpus}
+        """What Ray Tune reserves for a trial: next to nothing where Ray Train reserves what its workers need."""
+        return {"CPU": 0.0, "memory": 1.0} if self.workers > 1 else {"CPU": self.slots.cpus, "GPU": self.slots.gpus}
 
 
 def run_trials(session: Session, setup: Setup, name: str) -> None:
