@@ -9,7 +9,7 @@ DEMO_ROOT ?= $(CURDIR)/workspace
 MINE_ROOT ?= $(CURDIR)/mine
 SOURCE ?=
 TRAIN ?=
-# Options of `make drill`, `train-drill` and `nodes-drill`, of `make nights`, and of `make bench`.
+# Options of `make drill`, `train-drill`, `tune-drill` and `nodes-drill`, of `make nights`, and of `make bench`.
 DRILL ?=
 NIGHTS ?=
 BENCH ?=
@@ -18,7 +18,7 @@ NAME ?=
 STUDY ?=
 INSTALLED = $(VENV)/.installed-dev
 
-.PHONY: install demo test check format unit drill train-drill study mine browse nights nodes-drill bench docs-check lock ui clean help
+.PHONY: install demo test check format unit drill train-drill tune-drill study mine browse nights nodes-drill bench docs-check lock ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -56,6 +56,9 @@ drill: $(INSTALLED) ## kill nightly scoring in every way and check what is left 
 
 train-drill: $(INSTALLED) ## kill a training run in every way and check that it ends as if nothing had been
 	$(BIN)/python benchmarks/train_drill.py $(DRILL)
+
+tune-drill: $(INSTALLED) ## kill a search twice and check that it ends with the trials of an undisturbed one
+	$(BIN)/python benchmarks/tune_drill.py $(DRILL)
 
 study: $(INSTALLED) ## an earlier study on the workspace's catalog: NAME=class30-cnn STUDY="--set schedule=all:2" (docs/studies.md)
 	FASHION_RAY_ROOT=$(DEMO_ROOT) $(BIN)/python jobs/tune.py --study $(NAME) $(STUDY)
