@@ -61,6 +61,10 @@ class TrackedRun:
         params = [Param(key, without_password(str(value))[:6000]) for key, value in sorted(values.items())]
         self.tracking.client().log_batch(self.run_id, params=params)
 
+    def has_parameters(self) -> bool:
+        """Whether any were logged."""
+        return bool(self.tracking.client().get_run(self.run_id).data.params)
+
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics at a step, all at once."""
         stamp = int(time.time() * 1000)
@@ -155,11 +159,19 @@ def open_run(
             run_id = None  # the store was removed since
     continued = run_id is not None
     if run_id is None:
-        created = client.create_run(_experiment(tracking), run_name=name, tags={"code_version": __version__})
+        first = {"code_version": __version__, **{key: without_password(str(value)) for key, value in tags.items()}}
+        created = client.create_run(_experiment(tracking), run_name=name, tags=first)
         run_id = created.info.run_id
     tracked = TrackedRun(tracking, run_id)
     tracked.tags(tags)
     return tracked, continued
+
+
+def nested(parent: TrackedRun, name: str) -> str | None:
+    """The id of the run of this name that is nested in another, if there is one: its maker may have died before noting it."""
+    wanted = f"tags.mlflow.parentRunId = '{parent.run_id}' and tags.mlflow.runName = '{name}'"
+    found = parent.tracking.client().search_runs([_experiment(parent.tracking)], wanted, max_results=1)
+    return str(found[0].info.run_id) if found else None
 
 
 def inside(parent: TrackedRun) -> dict[str, object]:

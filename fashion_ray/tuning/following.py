@@ -22,11 +22,12 @@ class MlflowBook:
 
     def begin(self, record: Record) -> str:
         """Open the run of a trial, its own if it has one, with every option as a parameter; its id."""
-        run, continued = tracking.open_run(
-            self._parent.tracking, f"{record.phase}-{record.number}",
-            {"job": "trial", "phase": record.phase, **tracking.inside(self._parent)}, run_id=record.run_id or None,
+        name = f"{record.phase}-{record.number}"
+        run, _ = tracking.open_run(
+            self._parent.tracking, name, {"job": "trial", "phase": record.phase, **tracking.inside(self._parent)},
+            run_id=record.run_id or tracking.nested(self._parent, name),
         )  # fmt: skip
-        if not continued:
+        if not run.has_parameters():
             try:
                 options = tracking.flat(options_of(self._base, record.point))
             except UserError:  # the trial itself will say so

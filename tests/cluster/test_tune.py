@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from fashion_ray import snapshots, tracking
 from fashion_ray.cluster import Resources
 from fashion_ray.storage import Store
 from fashion_ray.tuning.conducting import conduct
+from fashion_ray.tuning.following import MlflowBook
 from fashion_ray.tuning.ledger import DONE, FAILED, SEARCH, Ledger
 from fashion_ray.tuning.options import TuneOptions, plan_of
 from fashion_ray.tuning.search import hold, search
@@ -51,6 +53,10 @@ def test_a_search_runs_every_trial_once_and_survives_one_that_fails(
     assert best.data.metrics["score"] == found.winner.figure == parent.data.metrics["best_score"]
     assert store.exists("reports", "searched", "leaderboard.csv") and not store.exists("runs", "searched", "tune")
     assert {file.path for file in client.list_artifacts(run.run_id)} == {"plots", "tables"}
+    book = MlflowBook(run, plan.base)
+    unnoted = replace(records[0], run_id="")  # as if the search had been killed before the ledger knew of the run
+    assert book.begin(unnoted) == records[0].run_id
+    book.end(records[0])
 
 
 def test_a_trial_may_have_several_workers(store: Store, catalog: snapshots.Snapshot, cache: str, resources: Resources) -> None:
