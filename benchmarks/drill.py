@@ -24,7 +24,7 @@ import pyarrow as pa
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import victims, witness
-from benchmarks.victims import Household, Nodes, Progress
+from benchmarks.victims import Household, Nodes, Progress, tail
 from fashion_ray import cli, snapshots, tracking
 from fashion_ray.config import Problems, absolute, is_uri
 from fashion_ray.errors import UserError
@@ -335,11 +335,6 @@ def settle(finding: Finding, then: Progress, now: Progress) -> None:
         finding.problems.append(f"{finding.again} files were begun again, and at most {finding.most_again} were in hand")
     if len(now.receipts) != finding.files:
         finding.problems.append(f"{len(now.receipts)} receipts for {finding.files} files")
-
-
-def tail(log: Path) -> str:
-    """The end of a log on one line."""
-    return " ".join(log.read_text(errors="replace")[-1500:].split())
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def ingest(place: Place) -> None:
             if victim == NODE and not kill_midway(process, place, log):
                 outcome.problems.append("nobody was there to be killed")
             status = victims.finish(process, place.household, patience_s=place.options.patience_s)
-        outcome.problems += [] if status == 0 else [f"the job ended with {status}: {drill.tail(log)}"]
+        outcome.problems += [] if status == 0 else [f"the job ended with {status}: {victims.tail(log)}"]
         if status == 0:
             tables.append(store.read_table(catalog_of(store).folder))
             outcome.problems += different_catalogs(tables[0], tables[-1])
@@ -239,7 +239,7 @@ def run(place: Place, store: Store, job: str, *arguments: str) -> None:
     log = place.folder / f"{job}-before.log"
     process = victims.start(job, *arguments, variables=place.variables(store.uri), log=log)
     if victims.finish(process, place.household, patience_s=place.options.patience_s) != 0:
-        raise UserError(f"jobs/{job}.py, which makes what the drill works on, failed: {drill.tail(log)}")
+        raise UserError(f"jobs/{job}.py, which makes what the drill works on, failed: {victims.tail(log)}")
 
 
 if __name__ == "__main__":

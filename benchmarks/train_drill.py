@@ -21,11 +21,9 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import victims
-from benchmarks.drill import tail
-from benchmarks.victims import Household, Nodes
+from benchmarks.victims import Household, Nodes, draw, tail
 from fashion_ray import cli, tracking
 from fashion_ray.config import Problems
-from fashion_ray.errors import UserError
 from fashion_ray.storage import Store
 
 NOBODY, WORKER, DRIVER, NODE, ELASTIC = "nobody", "worker", "driver", "node", "elastic"
@@ -84,17 +82,7 @@ def main(arguments: Sequence[str]) -> int:
         store = Store(str(folder / "root"))
         variables = victims.environment(store.uri, folder / "cache")
         try:
-            drawing = victims.start(
-                "ingest",
-                "--source",
-                "demo",
-                "--products",
-                str(options.products),
-                variables=variables,
-                log=folder / "ingest.log",
-            )
-            if victims.finish(drawing, household, patience_s=options.patience_s) != 0:
-                raise UserError(f"jobs/ingest.py, which draws the demo catalog, failed: {tail(folder / 'ingest.log')}")
+            draw(options.products, variables, folder, household, patience_s=options.patience_s)
             truth: list[int] = []
             for victim in (NOBODY, *options.only):
                 if victim in (NODE, ELASTIC):

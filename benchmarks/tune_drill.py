@@ -7,6 +7,7 @@ killed one ends with the trials of an undisturbed one, figures too, runs no fini
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,11 +20,9 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import victims
-from benchmarks.drill import tail
-from benchmarks.victims import Household
+from benchmarks.victims import Household, draw, tail
 from fashion_ray import cli, tracking
 from fashion_ray.config import Problems
-from fashion_ray.errors import UserError
 from fashion_ray.storage import Store
 from fashion_ray.tuning.ledger import SEARCH, Ledger, Record
 from fashion_ray.tuning.trials import SEARCHES
@@ -76,10 +75,7 @@ def main(arguments: Sequence[str]) -> int:
         store = Store(str(folder / "root"))
         variables = victims.environment(store.uri, folder / "cache")
         try:
-            asked = ("--source", "demo", "--products", str(options.products))
-            drawing = victims.start("ingest", *asked, variables=variables, log=folder / "ingest.log")
-            if victims.finish(drawing, household, patience_s=options.patience_s) != 0:
-                raise UserError(f"jobs/ingest.py, which draws the demo catalog, failed: {tail(folder / 'ingest.log')}")
+            draw(options.products, variables, folder, household, patience_s=options.patience_s)
             for search in options.only:
                 findings.append(play(search, options, store, variables, folder, household))
                 print(line(findings[-1]), flush=True)
@@ -110,8 +106,9 @@ def play(
         log, total = folder / f"{name}.log", len(Ledger(store, plain).read(SEARCH))
         for kill in range(kills):
             process = victims.start("tune", "--name", name, *asked, variables=variables, log=log)
-            done = until(Ledger(store, name), (kill + 1) * total // 3, household, options.patience_s)
-            finding.finished_at_kills.append(len(done))
+            there = until(process, Ledger(store, name), (kill + 1) * total // 3, household, options.patience_s)
+            finding.finished_at_kills.append(len(there))
+            done = there | done  # as they were first seen
             if process.poll() is not None:
                 finding.problems.append(f"nobody was there to be killed: {tail(log)}")
             victims.kill(psutil.Process(process.pid))
@@ -131,13 +128,15 @@ def play(
     return finding
 
 
-def until(ledger: Ledger, count: int, household: Household, patience_s: float) -> dict[int, Record]:
+def until(
+    process: subprocess.Popen[bytes], ledger: Ledger, count: int, household: Household, patience_s: float
+) -> dict[int, Record]:
     """Wait for so many finished trials; those that are finished."""
     ends = time.monotonic() + patience_s
     while True:
         household.count()
         found = {number: record for number, record in ledger.read(SEARCH).items() if record.finished}
-        if len(found) >= count or time.monotonic() > ends:
+        if len(found) >= count or process.poll() is not None or time.monotonic() > ends:
             return found
         time.sleep(0.05)
 

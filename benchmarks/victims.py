@@ -20,6 +20,7 @@ import psutil
 from ray.cluster_utils import Cluster
 
 from fashion_ray import snapshots
+from fashion_ray.errors import UserError
 from fashion_ray.storage import Store
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -135,6 +136,19 @@ def finish(process: subprocess.Popen[bytes], household: Household, *, patience_s
         process.wait()
         return None
     return process.returncode
+
+
+def tail(log: Path) -> str:
+    """The end of a log on one line."""
+    return " ".join(log.read_text(errors="replace")[-1500:].split())
+
+
+def draw(products: int, variables: dict[str, str], folder: Path, household: Household, *, patience_s: float) -> None:
+    """Ingest the demo catalog for a drill. Raises UserError with the end of its log if that fails."""
+    log = folder / "ingest.log"
+    drawing = start("ingest", "--source", "demo", "--products", str(products), variables=variables, log=log)
+    if finish(drawing, household, patience_s=patience_s) != 0:
+        raise UserError(f"jobs/ingest.py, which draws the demo catalog, failed: {tail(log)}")
 
 
 def until(process: subprocess.Popen[bytes], store: Store, known: set[str], files: int, *, patience_s: float) -> str | None:

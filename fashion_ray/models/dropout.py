@@ -12,7 +12,7 @@ LEVELS = 256
 class ByteDropout(nn.Dropout):
     """As nn.Dropout, with `p` rounded to a 256th on CPUs, where torch draws a number an activation, one after the other.
 
-    On heads over cached features that was a third of a training step.
+    On heads over cached features that was more than a quarter of a training step.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:

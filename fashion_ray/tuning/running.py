@@ -90,8 +90,8 @@ def run_trials(session: Session, setup: Setup, name: str) -> None:
 
 
 def _folder(name: str, number: int) -> str:
-    """Where Ray Train keeps a trial's checkpoints while it runs."""
-    return f"{name}-trial-{number}"
+    """Where Ray Train keeps a trial's checkpoints while it runs: a name that no run of people can have, since it is removed."""
+    return f"{name}~{number}"
 
 
 class _Supplier(Searcher):  # type: ignore[misc]

@@ -28,6 +28,7 @@ from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 from fashion_ray.training.options import TrainOptions
 from fashion_ray.training.preparing import prepare
+from fashion_ray.training.topology import plan_workers
 from fashion_ray.tuning.finals import finished, train_inside
 from fashion_ray.tuning.following import MlflowBook
 from fashion_ray.tuning.leaderboard import FACTS, leaderboard, lines
@@ -88,6 +89,7 @@ def search(
     options, base, axes = plan.options, plan.base, plan.space
     assert axes is not None, "a plan with a search has a space"
     _check_trunks(plan, axes, store, catalog)
+    _check_workers(options.trial_workers, choice, has)
     slots = plan_slots(
         1 if options.trial_workers > 1 else options.parallel,
         cpus=has.cpus,
@@ -130,6 +132,17 @@ def search(
         )
     run.metrics({f"best_{base.monitor}": winner.figure or 0.0, "best_epoch": float(winner.best_epoch or 0)})
     return Found(table=table, winner=winner, options=options_of(base, _as_final(winner, plan)))
+
+
+def _check_workers(workers: int, choice: EngineChoice, has: Resources) -> None:
+    """Raise UserError where the cluster cannot hold the workers of a trial, before each trial says so."""
+    try:
+        plan_workers(
+            workers, cpus=has.cpus, gpus=has.gpus if choice.device == "cuda" else 0, nodes=has.nodes,
+            cpus_per_node=has.cpus_per_node,
+        )  # fmt: skip
+    except UserError as error:
+        raise UserError(str(error).replace("--workers", "--trial-workers")) from error
 
 
 def _check_trunks(plan: Plan, axes: Space, store: Store, catalog: Snapshot) -> None:

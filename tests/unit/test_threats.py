@@ -117,9 +117,8 @@ def tiff(side: int) -> bytes:
 def png(*chunks: tuple[bytes, bytes]) -> bytes:
     """A PNG of 60 x 80 with these chunks."""
     header = (b"IHDR", struct.pack(">IIBBBBB", 60, 80, 8, 2, 0, 0, 0))
-    parts = (
-        struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in (header, *chunks, (b"IEND", b""))
-    )
+    chunks = (header, *chunks, (b"IEND", b""))
+    parts = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
