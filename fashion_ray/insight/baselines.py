@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
-import ray.data
 
 from fashion_ray import cluster, snapshots
 from fashion_ray.catalog import schema
@@ -23,8 +22,8 @@ from fashion_ray.insight.similar_options import SimilarOptions
 from fashion_ray.models import bundle, engines
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.models.network import Geometry
-from fashion_ray.scoring.inference import Inference, card_of, read_bundle
-from fashion_ray.scoring.plan import plan_engines
+from fashion_ray.scoring.answering import answered
+from fashion_ray.scoring.inference import Output, card_of, read_bundle
 from fashion_ray.scoring.score import catalog_of
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
@@ -32,35 +31,6 @@ from fashion_ray.storage import Store
 log = logging.getLogger(__name__)
 
 KINDS = ("raw", "classic")
-
-
-class FeaturesActor:
-    """Writes both tables' file for a file of the catalog."""
-
-    def __init__(
-        self, *, store: Store, folders: Mapping[str, str], files: Any, choice: EngineChoice, threads: int, cache: str
-    ) -> None:
-        self._store, self._folders = store, dict(folders)
-        self._inference = Inference(ray.get(files), name="imagenet", choice=choice, threads=threads, cache=cache)
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        if not table.num_rows:
-            return pa.table({"entries": pa.array([], pa.string())})
-        output = self._inference(table["image"].to_pylist())
-        good = np.array([row for row in range(table.num_rows) if row not in output.bad], np.int64)
-        ids, part = table["product_id"].take(pa.array(good)), table["part"][0].as_py()
-        version = pa.array([self._inference.card.trunk_version] * len(good), pa.string())
-        found = {"raw": output.embeddings, "classic": imagenet.class_scores(output.logits[imagenet.TARGET])}
-        entries = {}
-        for kind, folder in self._folders.items():
-            values = np.ascontiguousarray(found[kind][good], dtype=np.float32)
-            lists = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-            rows = schema.cast(
-                pa.table([ids, lists, version], names=["product_id", "embedding", "trunk_version"]),
-                schema.features(values.shape[1]),
-            )
-            entries[kind] = snapshots.file_entry(part, rows.num_rows, self._store.write_table(rows, folder, part))
-        return pa.table({"entries": [json.dumps(entries)]})
 
 
 def publish_features(options: SimilarOptions, store: Store, run_id: str) -> Snapshot:
@@ -74,7 +44,7 @@ def publish_features(options: SimilarOptions, store: Store, run_id: str) -> Snap
     missing = [kind for kind, found in current.items() if found is None or found.name != name]
     if missing:
         folders = {kind: snapshots.staging(f"features-{kind}", name) for kind in missing}
-        entries = _compute(store, catalog, folders, files, choice, options.cache)
+        entries = _compute(store, catalog, folders, files, version, choice, options.cache)
         for kind in missing:
             listed = sorted((entry[kind] for entry in entries), key=lambda file: str(file["name"]))
             manifest = {
@@ -101,27 +71,39 @@ def _geometry(store: Store) -> Geometry:
 
 
 def _compute(
-    store: Store, catalog: Snapshot, folders: Mapping[str, str], files: dict[str, bytes], choice: EngineChoice, cache: str
+    store: Store,
+    catalog: Snapshot,
+    folders: Mapping[str, str],
+    files: dict[str, bytes],
+    version: str,
+    choice: EngineChoice,
+    cache: str,
 ) -> list[dict[str, dict[str, Any]]]:
     """A manifest entry of each kind for each file of the catalog."""
-    has, parts = cluster.resources(), len(catalog.manifest["files"])
-    plan = plan_engines(
-        device=choice.device, cpus=has.cpus, gpus=has.gpus, nodes=has.nodes, cpus_per_node=has.cpus_per_node, work=parts
-    )
-    rows = read(store, catalog, ["product_id", "image"]).map_batches(
-        FeaturesActor,
-        batch_size=None,
-        batch_format="pyarrow",
-        fn_constructor_kwargs={
-            "store": store, "folders": folders, "files": ray.put(files), "choice": choice, "threads": plan.threads,
-            "cache": cache,
-        },
-        compute=ray.data.ActorPoolStrategy(size=plan.actors),
-        num_cpus=plan.cpus,
-        num_gpus=plan.gpus,
-    )  # fmt: skip
-    found = []
-    for row in rows.iter_rows():
-        found.append(json.loads(row["entries"]))
+    parts, found = len(catalog.files), []
+    rows = read(store, catalog, ["product_id", "image"])
+    make = partial(_written, store=store, folders=folders, version=version)
+    for table in answered(rows, make, files=files, name="imagenet", choice=choice, cache=cache, work=parts):
+        found += [json.loads(entries) for entries in table["entries"].to_pylist()]
         log.info("features of %d of %d files", len(found), parts)
     return found
+
+
+def _written(table: pa.Table, output: Output, *, store: Store, folders: Mapping[str, str], version: str) -> pa.Table:
+    """Write both tables' file for a file of the catalog; their entries."""
+    if not table.num_rows:
+        return pa.table({"entries": pa.array([], pa.string())})
+    good = np.array([row for row in range(table.num_rows) if row not in output.bad], np.int64)
+    ids, part = table["product_id"].take(pa.array(good)), table["part"][0].as_py()
+    versions = pa.array([version] * len(good), pa.string())
+    found = {"raw": output.embeddings, "classic": imagenet.class_scores(output.logits[imagenet.TARGET])}
+    entries = {}
+    for kind, folder in folders.items():
+        values = np.ascontiguousarray(found[kind][good], dtype=np.float32)
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+        rows = schema.cast(
+            pa.table([ids, lists, versions], names=["product_id", "embedding", "trunk_version"]),
+            schema.features(values.shape[1]),
+        )
+        entries[kind] = snapshots.file_entry(part, rows.num_rows, store.write_table(rows, folder, part))
+    return pa.table({"entries": [json.dumps(entries)]})

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
-import ray.data
 
 from fashion_ray import cluster
 from fashion_ray.catalog.reading import Rows, read
@@ -21,25 +18,12 @@ from fashion_ray.errors import UserError
 from fashion_ray.insight import features
 from fashion_ray.models import engines
 from fashion_ray.models.engines import EngineChoice
-from fashion_ray.scoring.inference import Inference, card_of
-from fashion_ray.scoring.plan import plan_engines
+from fashion_ray.scoring.answering import answered
+from fashion_ray.scoring.inference import Output, card_of
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 
 log = logging.getLogger(__name__)
-
-
-class FeatureActor:
-    """Puts vectors in the place of pictures; a picture that cannot be decoded any more has none."""
-
-    def __init__(self, *, files: Any, choice: EngineChoice, threads: int, cache: str) -> None:
-        self._inference = Inference(ray.get(files), name="pretrained", choice=choice, threads=threads, cache=cache)
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        output = self._inference(table["image"].to_pylist())
-        column = pa.FixedSizeListArray.from_arrays(pa.array(output.embeddings.ravel()), output.embeddings.shape[1])
-        good = pa.array([row not in output.bad for row in range(table.num_rows)], type=pa.bool_())
-        return pa.table({"image_sha256": table["image_sha256"], "features": column}).filter(good)
 
 
 def features_of(
@@ -91,32 +75,25 @@ def _computed(
 ) -> dict[str, np.ndarray]:
     """The vectors of these pictures, kept as they come."""
     folder = features.place(cache, card_of(files, "pretrained").trunk_version, choice)
-    has = cluster.resources()
-    plan = plan_engines(
-        device=choice.device, cpus=has.cpus, gpus=has.gpus, nodes=has.nodes, cpus_per_node=has.cpus_per_node,
-        work=len(catalog.files),
-    )  # fmt: skip
     wanted = pa.array(sorted(missing), type=pa.string())
     only = Rows(columns=("image_sha256",), mask=partial(_is_wanted, wanted=wanted))
-    rows = read(store, catalog, ["image", "image_sha256"], only=only).map_batches(
-        FeatureActor,
-        batch_size=None,
-        batch_format="pyarrow",
-        fn_constructor_kwargs={"files": ray.put(files), "choice": choice, "threads": plan.threads, "cache": cache},
-        compute=ray.data.ActorPoolStrategy(size=plan.actors),
-        num_cpus=plan.cpus,
-        num_gpus=plan.gpus,
-    )
+    rows = read(store, catalog, ["image", "image_sha256"], only=only)
     found: dict[str, np.ndarray] = {}
-    for table in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
-        if table.num_rows:
-            names, vectors = table["image_sha256"].to_pylist(), features.matrix(table["features"])
-            features.keep(folder, names, vectors)
-            found |= dict(zip(names, vectors, strict=True))
-            log.info("features of %d of %d pictures", len(found), len(missing))
+    for table in answered(rows, _vectors, files=files, name="pretrained", choice=choice, cache=cache, work=len(catalog.files)):
+        names, vectors = table["image_sha256"].to_pylist(), features.matrix(table["features"])
+        features.keep(folder, names, vectors)
+        found |= dict(zip(names, vectors, strict=True))
+        log.info("features of %d of %d pictures", len(found), len(missing))
     return found
 
 
 def _is_wanted(table: pa.Table, *, wanted: pa.Array) -> pa.Array:
     """Whether a row's picture is to be computed, as a mask."""
     return pc.is_in(table["image_sha256"], wanted).combine_chunks()
+
+
+def _vectors(table: pa.Table, output: Output) -> pa.Table:
+    """Vectors in the place of pictures; a picture that cannot be decoded any more has none."""
+    column = pa.FixedSizeListArray.from_arrays(pa.array(output.embeddings.ravel()), output.embeddings.shape[1])
+    good = pa.array([row not in output.bad for row in range(table.num_rows)], type=pa.bool_())
+    return pa.table({"image_sha256": table["image_sha256"], "features": column}).filter(good)

@@ -12,13 +12,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
-import ray.data
 
-from fashion_ray import cluster
 from fashion_ray.models.engines import EngineChoice
-from fashion_ray.scoring.inference import Inference
-from fashion_ray.scoring.plan import plan_engines
+from fashion_ray.scoring.answering import answered
+from fashion_ray.scoring.inference import Output
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 from fashion_ray.training import feeding
@@ -51,21 +48,6 @@ class TrainingSide:
     """What they are near-duplicates of."""
 
 
-class LogitsActor:
-    """Adds logits to labelled rows."""
-
-    def __init__(self, *, files: Any, choice: EngineChoice, threads: int, cache: str) -> None:
-        self._inference = Inference(ray.get(files), name="candidate", choice=choice, threads=threads, cache=cache)
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        output = self._inference(table["image"].to_pylist())
-        assert not output.bad, "feeding checks that pictures decode"
-        for target, values in output.logits.items():
-            flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).ravel())
-            table = table.append_column(f"{target}_logits", pa.FixedSizeListArray.from_arrays(flat, values.shape[1]))
-        return table.drop_columns(["image"])
-
-
 def predict(
     store: Store,
     catalog: Snapshot,
@@ -78,22 +60,10 @@ def predict(
     cache: str,
 ) -> HeldOut:
     """The labels and logits of the rows on one side, in the order of product_id, and what is told of them."""
-    has = cluster.resources()
-    plan = plan_engines(
-        device=choice.device, cpus=has.cpus, gpus=has.gpus, nodes=has.nodes, cpus_per_node=has.cpus_per_node, work=has.nodes
-    )
     slicing = [name for name in SLICE_COLUMNS if has_column(catalog, name)]
     columns = list(dict.fromkeys([*targets, "group_id", *slicing]))
-    rows = feeding.labelled(store, catalog, scheme, side, columns).map_batches(
-        LogitsActor,
-        batch_size=None,
-        batch_format="pyarrow",
-        fn_constructor_kwargs={"files": ray.put(files), "choice": choice, "threads": plan.threads, "cache": cache},
-        compute=ray.data.ActorPoolStrategy(size=plan.actors),
-        num_cpus=plan.cpus,
-        num_gpus=plan.gpus,
-    )
-    tables = [table for table in rows.iter_batches(batch_size=None, batch_format="pyarrow") if table.num_rows]
+    rows = feeding.labelled(store, catalog, scheme, side, columns)
+    tables = list(answered(rows, _logits, files=files, name="candidate", choice=choice, cache=cache, work=len(catalog.files)))
     whole = pa.concat_tables(tables).sort_by("product_id").combine_chunks()
     return HeldOut(
         product_ids=whole["product_id"].to_pylist(),
@@ -118,6 +88,15 @@ def training_side(store: Store, catalog: Snapshot, scheme: Scheme, targets: list
 def has_column(catalog: Snapshot, name: str) -> bool:
     """Whether a catalog, which an earlier version may have written, has a column."""
     return any(line.startswith(f"{name}: ") for line in catalog.manifest["schema"])
+
+
+def _logits(table: pa.Table, output: Output) -> pa.Table:
+    """Logits in the place of pictures."""
+    assert not output.bad, "feeding checks that pictures decode"
+    for target, values in output.logits.items():
+        flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).ravel())
+        table = table.append_column(f"{target}_logits", pa.FixedSizeListArray.from_arrays(flat, values.shape[1]))
+    return table.drop_columns(["image"])
 
 
 def _matrix(values: pa.FixedSizeListArray) -> np.ndarray:

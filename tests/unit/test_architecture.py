@@ -20,11 +20,8 @@ SOURCES = [*LIBRARY, *JOBS]
 MAY_IMPORT_RAY = {
     f"fashion_ray.{name}"
     for name in (
-        "cluster", "catalog.running", "catalog.reading", "training.feeding", "training.worker", "training.run",
-        "training.deployed", "scoring.score", "scoring.actor", "tuning.running",
-        "insight.spreading", "insight.baselines", "insight.similar",
-        "insight.embedding",
-        "training.deployed", "scoring.score", "scoring.actor", "tuning.running", "metrics",
+        "cluster", "metrics", "catalog.running", "catalog.reading", "training.feeding", "training.worker", "training.run",
+        "scoring.score", "scoring.actor", "scoring.answering", "tuning.running", "insight.spreading", "insight.similar",
     )
 }  # fmt: skip
 MAY_IMPORT_MLFLOW = {"fashion_ray.tracking"}
