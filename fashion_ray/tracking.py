@@ -125,16 +125,16 @@ def run(
     *,
     name: str = "",
     tags: Mapping[str, object] | None = None,
-    run_id: str | None = None,
+    claim: str = "",
 ) -> Iterator[TrackedRun]:
-    """A run of a job, ended as FINISHED, FAILED or KILLED by how the block ends; `run_id` continues an earlier one.
+    """A run of a job, ended as FINISHED, FAILED or KILLED by how the block ends; one of the same claim is continued.
 
     `name` is what MLflow's pages call it, the job's own where there is none.
     """
-    tracked, continued = open_run(tracking, name or job, {"job": job, **(tags or {})}, run_id=run_id)
+    tracked = open_run(tracking, name or job, {"job": job, **(tags or {})}, claim=claim)
     client = tracking.client()
     try:
-        if not continued:
+        if not tracked.has_parameters():
             tracked.parameters(parameters)  # they cannot be changed later, and where a run goes on may differ
         yield tracked
     except KeyboardInterrupt:
@@ -147,31 +147,21 @@ def run(
     client.set_terminated(tracked.run_id, "FINISHED")
 
 
-def open_run(
-    tracking: Tracking, name: str, tags: Mapping[str, object], *, run_id: str | None = None
-) -> tuple[TrackedRun, bool]:
-    """A new run, or the one of this id if it still exists; and whether it does."""
-    client = tracking.client()
-    if run_id is not None:
-        try:
-            client.update_run(run_id, status="RUNNING")
-        except MlflowException:
-            run_id = None  # the store was removed since
-    continued = run_id is not None
-    if run_id is None:
-        first = {"code_version": __version__, **{key: without_password(str(value)) for key, value in tags.items()}}
-        created = client.create_run(_experiment(tracking), run_name=name, tags=first)
-        run_id = created.info.run_id
-    tracked = TrackedRun(tracking, run_id)
-    tracked.tags(tags)
-    return tracked, continued
-
-
-def nested(parent: TrackedRun, name: str) -> str | None:
-    """The id of the run of this name that is nested in another, if there is one: its maker may have died before noting it."""
-    wanted = f"tags.mlflow.parentRunId = '{parent.run_id}' and tags.mlflow.runName = '{name}'"
-    found = parent.tracking.client().search_runs([_experiment(parent.tracking)], wanted, max_results=1)
-    return str(found[0].info.run_id) if found else None
+def open_run(tracking: Tracking, name: str, tags: Mapping[str, object], *, claim: str = "") -> TrackedRun:
+    """A new run, or the one that was opened with this claim: it has it from its first moment, so none is opened twice."""
+    client, experiment = tracking.client(), _experiment(tracking)
+    if claim:
+        found = client.search_runs([experiment], f"tags.claim = '{claim}'", max_results=1)
+        if found:
+            tracked = TrackedRun(tracking, found[0].info.run_id)
+            client.update_run(tracked.run_id, status="RUNNING")
+            tracked.tags(tags)
+            return tracked
+    first = {"code_version": __version__, **tags, **({"claim": claim} if claim else {})}
+    created = client.create_run(
+        experiment, run_name=name, tags={key: without_password(str(value)) for key, value in first.items()}
+    )
+    return TrackedRun(tracking, created.info.run_id)
 
 
 def inside(parent: TrackedRun) -> dict[str, object]:

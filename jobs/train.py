@@ -29,10 +29,9 @@ def main(arguments: Sequence[str]) -> None:
     with (
         claim(store, options, catalog, name) as noted,
         tracking.run(
-            tracking.locate(store), "train", parameters_of(options, catalog, name), name=name, run_id=noted.get("run_id")
+            tracking.locate(store), "train", parameters_of(options, catalog, name), name=name, claim=noted["claim"]
         ) as run,
     ):
-        store.write_json({**noted, "run_id": run.run_id}, "runs", name, "start", "run.json")
         print(f"run {name}; if it is interrupted, the same command with --name {name} continues it", flush=True)
         with cluster.connect(options.address, cpus=options.cpus, dashboard=True) as has:
             choice = engines.choose(options.engine, options.precision, gpus=has.gpus, **engines.of_this_node())

@@ -31,9 +31,8 @@ def main(arguments: Sequence[str]) -> None:
     tags = {"study": options.study} if options.study else {}
     with (
         search.hold(plan, store, catalog, name) as noted,
-        tracking.run(tracking.locate(store), "tune", parameters, name=name, tags=tags, run_id=noted.get("run_id")) as run,
+        tracking.run(tracking.locate(store), "tune", parameters, name=name, tags=tags, claim=noted["claim"]) as run,
     ):
-        store.write_json({**noted, "run_id": run.run_id}, "runs", name, "search.json")
         print(f"search {name}; if it is interrupted, the same command with --name {name} continues it", flush=True)
         with cluster.connect(options.address, cpus=options.cpus, dashboard=True) as has:
             base = plan.base

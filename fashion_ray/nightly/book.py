@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ class Book:
 
     def begin(self, key: str, *, model_version: str, feed_missing: bool) -> None:
         """The night is under way, or goes on."""
-        self.document.update(key=key, model_version=model_version, feed_missing=feed_missing)
+        self.document.update(key=key, model_version=model_version, feed_missing=feed_missing, claim=uuid.uuid4().hex)
         documents.goes_on(self.document, self.earlier)
         self.write()
 
@@ -92,13 +93,12 @@ class Book:
         fields = {"night": self.document["night"], "stage": name, "seconds": seconds, **report.counts}
         log.info("%s: %s (%.1f s)", name, report.sentence, seconds, extra={"fields": fields})
 
-    def run_of(self, step: str) -> str | None:
-        """The MLflow run of a step that an earlier attempt began."""
-        run_id = self.document["runs"].get(step)
-        return str(run_id) if run_id else None
+    def claim(self, step: str) -> str:
+        """By which the MLflow run of a step is found again by another attempt at the night."""
+        return f"{self.document['claim']}/{step}"
 
     def tracked(self, step: str, run_id: str) -> None:
-        """Remember the MLflow run of a step, before it does anything."""
+        """Tell the MLflow run of a step, before it does anything."""
         self.document["runs"][step] = run_id
         self.write()
 

@@ -24,7 +24,7 @@ def new(night: str, *, feed: str | None, started_at: str) -> Document:
         "schema": SCHEMA, "night": night, "status": RUNNING, "exit_status": None, "step": "prepare", "message": "",
         "feed": without_password(feed) if feed else None, "feed_missing": False, "key": None, "model_version": None,
         "attempts": 1, "started_at": started_at, "ended_at": None, "seconds": {}, "counts": {}, "figures": {},
-        "snapshots": {"catalog": None, "scores": None, "similar": None}, "links": {}, "runs": {},
+        "snapshots": {"catalog": None, "scores": None, "similar": None}, "links": {}, "claim": None, "runs": {},
     }  # fmt: skip
 
 
@@ -58,6 +58,7 @@ def goes_on(document: Document, earlier: Mapping[str, Any] | None) -> None:
     if earlier.get("key") == document["key"] and earlier.get("status") != OK:
         for key in ("runs", "counts", "figures", "links"):
             document[key] = dict(earlier.get(key, {}))
+        document["claim"] = earlier.get("claim") or document["claim"]
         document["started_at"] = earlier.get("started_at", document["started_at"])
 
 

@@ -138,14 +138,14 @@ def walk(plan: NightPlan, book: Book, has: Resources, steps: Sequence[Step] = ST
     A night that died goes on in the MLflow runs that it had begun.
     """
     parameters = flat(plan.options) | {"model_version": plan.model.card.model_version}
-    nightly = run(plan.tracked, "nightly", parameters, run_id=book.run_of("nightly"))
+    nightly = run(plan.tracked, "nightly", parameters, claim=book.claim("nightly"))
     with metrics.stage("night"), nightly as parent:
         book.tracked("nightly", parent.run_id)
         parent.tags({"night": plan.options.night})
         for step in steps:
             with (
                 book.step(step.name),
-                run(plan.tracked, step.name, parameters, tags=inside(parent), run_id=book.run_of(step.name)) as tracked,
+                run(plan.tracked, step.name, parameters, tags=inside(parent), claim=book.claim(step.name)) as tracked,
             ):
                 book.tracked(step.name, tracked.run_id)
                 report = step.act(plan, tracked, has)

@@ -12,6 +12,7 @@ import secrets
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -75,26 +76,28 @@ def parameters_of(options: TrainOptions, catalog: Snapshot, name: str) -> dict[s
 
 @contextmanager
 def claim(store: Store, options: TrainOptions, catalog: Snapshot, name: str) -> Iterator[dict[str, Any]]:
-    """Hold a run's name while the block runs; yields what was noted of it, or what there is to note of a new one.
+    """Hold a run's name while the block runs; yields what is noted of it, its claim on a run of MLflow among that.
 
     Raises UserError if a run of this name was asked for something else, ConflictError if it is at work now.
     """
     asked = {key: value for key, value in tracking.flat(options).items() if key not in IDENTITY}
     asked["weights"] = without_password(options.weights)
     asked = json.loads(json.dumps({**asked, "catalog_snapshot": catalog.name}))
-    try:
-        noted = store.read_json("runs", name, "start", "run.json")
-    except FileNotFoundError:
-        noted = {"asked": asked}
-    different = sorted(key for key in asked if noted["asked"].get(key) != asked[key])
-    if different:
-        shown = ", ".join(f"{key} was {noted['asked'].get(key)!r} and is {asked[key]!r}" for key in different)
-        raise UserError(
-            f"--name: the run {name!r} was started with other options ({shown}); expected the same, or another --name"
-        )
     with store.held("runs", name, "start", ".lock") as free:
+        new = {"asked": asked, "claim": uuid.uuid4().hex}
+        try:
+            noted = new | store.read_json("runs", name, "start", "run.json")
+        except FileNotFoundError:
+            noted = new
+        different = sorted(key for key in asked if noted["asked"].get(key) != asked[key])
+        if different:
+            shown = ", ".join(f"{key} was {noted['asked'].get(key)!r} and is {asked[key]!r}" for key in different)
+            raise UserError(
+                f"--name: the run {name!r} was started with other options ({shown}); expected the same, or another --name"
+            )
         if not free:
             raise ConflictError(f"--name: the run {name!r} is at work in another process; wait for it, or pass another --name")
+        store.write_json(noted, "runs", name, "start", "run.json")
         yield noted
 
 

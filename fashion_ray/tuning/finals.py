@@ -44,9 +44,8 @@ def train_inside(
     tags = {**tracking.inside(parent), **({"study": study} if study else {})}
     with (
         claim(store, options, catalog, name) as noted,
-        tracking.run(parent.tracking, "train", parameters, name=name, tags=tags, run_id=noted.get("run_id")) as own,
+        tracking.run(parent.tracking, "train", parameters, name=name, tags=tags, claim=noted["claim"]) as own,
     ):
-        store.write_json({**noted, "run_id": own.run_id}, "runs", name, "start", "run.json")
         result = train(prepared, store, choice, has, own, name)
         became = publish.publish(result, store, catalog, own, name, study=study)
         speed = images_per_second(prepared, choice, threads=max(1, int(has.cpus_per_node))) if study else 0.0

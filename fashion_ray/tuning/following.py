@@ -23,10 +23,8 @@ class MlflowBook:
     def begin(self, record: Record) -> str:
         """Open the run of a trial, its own if it has one, with every option as a parameter; its id."""
         name = f"{record.phase}-{record.number}"
-        run, _ = tracking.open_run(
-            self._parent.tracking, name, {"job": "trial", "phase": record.phase, **tracking.inside(self._parent)},
-            run_id=record.run_id or tracking.nested(self._parent, name),
-        )  # fmt: skip
+        tags = {"job": "trial", "phase": record.phase, **tracking.inside(self._parent)}
+        run = tracking.open_run(self._parent.tracking, name, tags, claim=f"{self._parent.run_id}/{name}")
         if not run.has_parameters():
             try:
                 options = tracking.flat(options_of(self._base, record.point))

@@ -13,6 +13,7 @@ import json
 import logging
 import secrets
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,28 +58,30 @@ class Found:
 
 @contextmanager
 def hold(plan: Plan, store: Store, catalog: Snapshot, name: str) -> Iterator[dict[str, Any]]:
-    """Hold a search's name while the block runs; yields what was noted of it, or what there is to note of a new one.
+    """Hold a search's name while the block runs; yields what is noted of it, its claim on a run of MLflow among that.
 
     Raises UserError if a search of this name was asked for something else, ConflictError if it is at work now.
     """
     asked = json.loads(json.dumps({**plan.asked(), "catalog_snapshot": catalog.name}))
-    try:
-        noted = store.read_json("runs", name, "search.json")
-    except FileNotFoundError:
-        if store.exists("runs", name, "start"):
-            raise UserError(f"--name: {name!r} is a training run; expected a search, or another --name") from None
-        noted = {"asked": asked}
-    different = sorted(key for key in asked if noted["asked"].get(key) != asked[key])
-    if different:
-        raise UserError(
-            f"--name: the search {name!r} was started with another {', '.join(different)}; expected the same, which only "
-            "budgets (--trials, --minutes, --finalists, --parallel) need not be, or another --name"
-        )
     with store.held("runs", name, ".lock") as free:
+        new = {"asked": asked, "claim": uuid.uuid4().hex}
+        try:
+            noted = new | store.read_json("runs", name, "search.json")
+        except FileNotFoundError:
+            if store.exists("runs", name, "start"):
+                raise UserError(f"--name: {name!r} is a training run; expected a search, or another --name") from None
+            noted = new
+        different = sorted(key for key in asked if noted["asked"].get(key) != asked[key])
+        if different:
+            raise UserError(
+                f"--name: the search {name!r} was started with another {', '.join(different)}; expected the same, which only "
+                "budgets (--trials, --minutes, --finalists, --parallel) need not be, or another --name"
+            )
         if not free:
             raise ConflictError(
                 f"--name: the search {name!r} is at work in another process; wait for it, or pass another --name"
             )
+        store.write_json(noted, "runs", name, "search.json")
         yield noted
 
 

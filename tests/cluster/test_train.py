@@ -111,10 +111,12 @@ def test_a_finished_run_again_repeats_no_epoch_and_ends_with_the_same_model(
 
 def test_a_run_may_go_on_with_other_means(store: Store) -> None:
     tracked = tracking.locate(store)
-    with tracking.run(tracked, "train", {"cpus": 2}, name="summer") as first:
+    with tracking.run(tracked, "train", {"cpus": 2}, name="summer", claim="c1") as first:
         pass
-    with tracking.run(tracked, "train", {"cpus": 1}, run_id=first.run_id) as again:
+    with tracking.run(tracked, "train", {"cpus": 1}, name="summer", claim="c1") as again:
         assert again.run_id == first.run_id
+    with tracking.run(tracked, "train", {"cpus": 1}, name="summer", claim="c2") as another:
+        assert another.run_id != first.run_id, "names may be used again, claims are one run's"
     ended = tracked.client().get_run(first.run_id)
     assert (ended.info.status, ended.info.run_name, ended.data.tags["job"]) == ("FINISHED", "summer", "train")
     with pytest.raises(KeyboardInterrupt), tracking.run(tracked, "train", {}) as stopped:
@@ -129,10 +131,12 @@ def test_no_password_is_noted(store: Store, catalog: snapshots.Snapshot, options
 
 
 def test_a_name_cannot_be_taken_over_by_other_options(store: Store, catalog: snapshots.Snapshot, options: TrainOptions) -> None:
-    with training.claim(store, options, catalog, "claimed") as noted:
-        store.write_json(noted, "runs", "claimed", "start", "run.json")
-        with pytest.raises(ConflictError, match="at work"), training.claim(store, options, catalog, "claimed"):
-            pass
+    with (
+        training.claim(store, options, catalog, "claimed") as noted,
+        pytest.raises(ConflictError, match="at work"),
+        training.claim(store, options, catalog, "claimed"),
+    ):
+        pass
     with training.claim(store, replace(options, workers=1), catalog, "claimed") as again:
         assert again == noted
     with (

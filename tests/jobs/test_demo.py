@@ -15,6 +15,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from fashion_ray import tracking
+from fashion_ray.storage import Store
 from tests.jobs.conftest import Run, command, environment
 
 
@@ -113,7 +115,9 @@ def test_a_killed_control_goes_on_under_its_name_and_stays_near_chance(
     done = run_job(root, "train", *options)
     control = bundle_of(done)
     assert "continuing after epoch" in done.stderr
-    assert control["provenance"]["run_id"] == noted["run_id"], "the same MLflow run"
+    runs = tracking.locate(Store(str(root))).client()
+    (run,) = runs.search_runs([one.experiment_id for one in runs.search_experiments()], f"tags.claim = '{noted['claim']}'")
+    assert control["provenance"]["run_id"] == run.info.run_id, "one MLflow run"
     epochs = [int(number) for number in re.findall(r" epoch (\d+) \(\w+\): loss", done.stderr)]
     assert epochs and min(epochs) >= 2 and max(epochs) == 5
     assert re.search(r"best epoch \d of 5,", done.stderr), "the history is whole, whichever epoch was the best"

@@ -87,7 +87,8 @@ def test_a_night_that_ends_badly_says_how_and_lets_the_error_through(
     assert ("changes" in found["links"]) == (status == "gated")
     again = a_night(store, pager)
     assert again.document["status"] == "ok" and again.document["attempts"] == 2
-    assert again.run_of("nightly") == "run-1"
+    assert again.claim("nightly") == f"{found['claim']}/nightly" and found["claim"], "the same runs of MLflow"
+    assert a_night(store, pager, key="another feed").document["claim"] not in (None, found["claim"])
 
 
 def test_a_night_that_cannot_even_open_its_root_tells_the_pager(tmp_path: Path, pager: Path) -> None:
