@@ -80,6 +80,7 @@ RATIOS: Mapping[str, tuple[Ratio, ...]] = {
     "training": (
         Ratio(path="cached_over_pictures.*", meaning="an epoch from the cache, times as fast as from pictures"),
         Ratio(path="streamed_over_memory.*", meaning="streamed training, of the speed from memory"),
+        Ratio(path="streamed_over_memory_without_ray.*", meaning="the same, of that in a process without Ray"),
     ),
     "million": (
         Ratio(path="steps.*.time_ratio", meaning="the driver's time, ten times the products over once"),

@@ -1,8 +1,9 @@
 """What training does not do twice, and what it never waits for: python benchmarks/training.py --root ROOT
 
 Trains a part of the catalog with jobs/train.py: the heads, the last block, the last three and the whole trunk, fed from the
-cache of frozen activations and fed from pictures; then takes epochs of the last block and of all layers in one process, without
-Ray, over tensors that lie in memory. A rate is that of a stage's last epoch, without validation and the filling of the cache.
+cache of frozen activations and fed from pictures; then takes epochs of the last block and of all layers over tensors that lie
+in memory, in a worker of Ray Train, which shows whether training waits for its rows, and in a process without Ray, which shows
+what Ray's own processes take. A rate is that of a stage's last epoch, without validation and the filling of the cache.
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import ray.train
 import torch
+from ray.train import RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.ingest import PROJECT
 from benchmarks.material import report
-from fashion_ray import cli
+from fashion_ray import cli, cluster
 from fashion_ray.config import JobOptions, absolute
 from fashion_ray.models import engines
 from fashion_ray.models.network import LowerNetwork
@@ -39,8 +43,9 @@ from fashion_ray.training.loop import StageLoop
 from fashion_ray.training.losses import Batch
 from fashion_ray.training.optimizers import make_optimizer
 from fashion_ray.training.options import TrainOptions
-from fashion_ray.training.preparing import Prepared, prepare
+from fashion_ray.training.preparing import prepare
 from fashion_ray.training.recipe_options import recipe_of
+from fashion_ray.training.run import KEEP_MEMORY
 from fashion_ray.tuning.features import rows_of
 
 EPOCHS = {"heads": 3, "top1": 3, "top3": 2, "all": 1}
@@ -73,27 +78,30 @@ def main(arguments: Sequence[str]) -> None:
         asked += ["--balance-target", "subCategory"]
         cached = trained(root, "cached", [*asked, "--schedule", schedule, "--cached-views", str(VIEWS)])
         pictures = trained(root, "pictures", [*asked, "--schedule", schedule, "--cached-views", "0"])
-        prepared = prepare(
-            TrainOptions(
-                root=str(root), max_per_class=options.max_per_class, balance_target="subCategory", schedule=schedule,
-                cached_views=VIEWS,
-            ),
-            Store(str(root)), catalog_of(Store(str(root))),
+        of_training = TrainOptions(
+            root=str(root), max_per_class=options.max_per_class, balance_target="subCategory", schedule=schedule,
+            cached_views=VIEWS,
         )  # fmt: skip
-        memory = remembered(prepared, cache / "benchmark.arrow", options.cpus or os.cpu_count() or 1)
+        threads, place = options.cpus or os.cpu_count() or 1, cache / "benchmark.arrow"
+        memory = in_a_worker(of_training, place, threads, Path(temporary) / "trainer")
+        alone = remembered(of_training, place, threads)
     faster = {stage: round(cached[stage].rate / pictures[stage].rate, 2) for stage in FROZEN}
-    kept = {"all": round(pictures["all"].rate / memory["all"], 3), "top1": round(cached["top1"].rate / memory["top1"], 3)}
+    fed = {"all": pictures["all"].rate, "top1": cached["top1"].rate}
+    kept = {stage: round(rate / memory[stage], 3) for stage, rate in fed.items()}
+    outside = {stage: round(rate / alone[stage], 3) for stage, rate in fed.items()}
     better = {stage: round(100 * (cached[stage].score - pictures[stage].score), 2) for stage in FROZEN}
     report(
         "training",
         {
-            "rows": prepared.fed.rows, "cached": shown(cached), "pictures": shown(pictures), "memory": memory,
-            "cached_over_pictures": faster, "streamed_over_memory": kept, "points_over_pictures": better,
+            "rows": memory["rows"], "cached": shown(cached), "pictures": shown(pictures), "memory": memory, "alone": alone,
+            "cached_over_pictures": faster, "streamed_over_memory": kept, "streamed_over_memory_without_ray": outside,
+            "points_over_pictures": better,
         },
-        f"{prepared.fed.rows} rows; an epoch from the cache is "
+        f"{memory['rows']:.0f} rows; an epoch from the cache is "
         + ", ".join(f"{ratio} times as fast ({stage})" for stage, ratio in faster.items())
-        + f"; streamed pictures reach {kept['all']} of the speed from memory (all layers), "
-        + f"the cache {kept['top1']} (last block); validation scores after the stages, cache less pictures, in points: "
+        + f"; streamed pictures reach {kept['all']} of the speed from memory (all layers), the cache {kept['top1']} (last "
+        f"block), and {outside['all']} and {outside['top1']} of that in a process without Ray; validation scores after the "
+        "stages, cache less pictures, in points: "
         + ", ".join(f"{points:+.2f} ({stage})" for stage, points in better.items()),
     )  # fmt: skip
 
@@ -122,10 +130,28 @@ def shown(stages: Mapping[str, Ended]) -> dict[str, dict[str, float]]:
     return {stage: {"rate": round(one.rate, 1), "score": round(one.score, 4)} for stage, one in stages.items()}
 
 
-def remembered(prepared: Prepared, place: Path, threads: int) -> dict[str, float]:
-    """The same from tensors in memory, in this process alone: all layers, and the last block on its activations."""
+def in_a_worker(options: TrainOptions, place: Path, threads: int, folder: Path) -> dict[str, float]:
+    """As `remembered`, in a worker of Ray Train set up as the job's are."""
+
+    def work(config: dict[str, Any]) -> None:
+        ray.train.report(remembered(options, place, threads))
+
+    with cluster.connect(None, cpus=threads):
+        trainer = TorchTrainer(
+            work,
+            scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": threads}),
+            run_config=RunConfig(name="memory", storage_path=str(folder), worker_runtime_env={"env_vars": KEEP_MEMORY}),
+        )
+        metrics: dict[str, float] | None = trainer.fit().metrics
+        assert metrics is not None, "the worker reports once"
+        return metrics
+
+
+def remembered(options: TrainOptions, place: Path, threads: int) -> dict[str, float]:
+    """Rows, and images a second from memory in this process: of all layers, and of the last block on its activations."""
     torch.set_num_threads(threads)
-    options, card = prepared.options, prepared.card
+    prepared = prepare(options, Store(options.root), catalog_of(Store(options.root)))
+    card = prepared.card
     fed = list(rows_of(Store(options.root), prepared, "train", 256))
     pixels, labels, copy = (np.concatenate(column) for column in zip(*fed, strict=True))
     choice = engines.choose("auto", "auto", gpus=0, **engines.of_this_node())
@@ -157,7 +183,7 @@ def remembered(prepared: Prepared, place: Path, threads: int) -> dict[str, float
 
     recipe = recipe_of(options, prepared.fed, prepared.words.classes, bf16=choice.precision == "bf16")
     network = prepared.network.to(memory_format=torch.channels_last)
-    found = {}
+    found = {"rows": float(len(pixels))}
     for stage in prepared.stages:
         if stage.name not in ("top1", "all"):
             continue
