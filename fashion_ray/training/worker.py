@@ -295,7 +295,7 @@ class Worker:
         rows = ray.train.get_dataset_shard("validation")
         size = self.settings.card.decoded_size
         for pixels, labels, _ in feeding.own_rows(rows, rank=self.rank, world=self.world, size=size, batch_size=256):
-            yield Batch(torch.from_numpy(pixels), torch.from_numpy(labels))
+            yield Batch(torch.tensor(pixels), torch.tensor(labels))
 
     def _wrap(self, module: nn.Module) -> nn.Module:
         if self.world == 1:
