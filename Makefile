@@ -18,7 +18,7 @@ NAME ?=
 STUDY ?=
 INSTALLED = $(VENV)/.installed-dev
 
-.PHONY: install demo test check format unit coverage drill train-drill tune-drill study mine browse nights nodes-drill bench docs-check lock ui clean help
+.PHONY: install demo test check format unit drill train-drill tune-drill study mine browse nights nodes-drill bench docs-check lock ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -50,11 +50,6 @@ format: $(INSTALLED) ## mend formatting and what lint can mend
 
 unit: $(INSTALLED) ## the tests that need no cluster, in seconds
 	$(BIN)/python -m pytest tests/unit
-
-coverage: $(INSTALLED) ## all tests, and the lines of the library that they reach: 90% at least, or it fails; pages in build/coverage
-	rm -rf build/coverage && mkdir -p build/coverage
-	PYTHONPATH=$(CURDIR) $(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder --timeout 900 --cov \
-		--cov-config tests/coverage.toml --cov-report term --cov-report html:build/coverage/pages --cov-fail-under 90
 
 drill: $(INSTALLED) ## kill nightly scoring in every way and check what is left of it; DRILL="--root ROOT --only driver"
 	$(BIN)/python benchmarks/drill.py $(DRILL)
