@@ -18,7 +18,7 @@ NAME ?=
 STUDY ?=
 INSTALLED = $(VENV)/.installed-dev
 
-.PHONY: install demo test check format unit drill train-drill tune-drill study mine browse nights nodes-drill bench docs-check lock ui clean help
+.PHONY: install demo test check format unit drill train-drill tune-drill study mine browse nights nodes-drill submit-drill bench docs-check lock ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -68,6 +68,9 @@ nights: $(INSTALLED) ## fourteen simulated nights, twice, with the books checked
 
 nodes-drill: $(INSTALLED) ## ingest, train and score on a cluster of three nodes here, and kill a node in each
 	$(BIN)/python benchmarks/nodes_drill.py $(DRILL)
+
+submit-drill: $(INSTALLED) ## every job by `ray job submit` on a cluster of this machine's own, one stopped and resumed
+	$(BIN)/python benchmarks/submit_drill.py
 
 bench: $(INSTALLED) ## all ratios of the benchmarks in one table, in less than 25 minutes; BENCH="--source feed.zip --only peers"
 	test -e $(DEMO_ROOT)/models || $(MAKE) demo
