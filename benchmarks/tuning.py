@@ -47,6 +47,9 @@ class TuningOptions(JobOptions):
     seeds: int = 10
     """Searches of each kind."""
 
+    first_seed: int = 0
+    """The other searches have the seeds after it."""
+
     set: tuple[str, ...] = ("targets=articleType", "schedule=heads:3", "max_per_class=60")
     """Options of all trials."""
 
@@ -60,7 +63,7 @@ def main(arguments: Sequence[str]) -> None:
         warm = seconds_of(replace(base, cache=folder), first)
     axes = space.parse(SPACE, base)
     best: dict[str, list[float]] = {"random": [], "tpe": []}
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         for search, count in (("random", options.trials), ("tpe", options.trials // 2)):
             tried: list[Tried] = []
             for number in range(count):

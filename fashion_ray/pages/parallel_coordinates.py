@@ -20,13 +20,16 @@ SPREAD = 20
 MOST_LABELS = 12
 
 
-def parallel_coordinates(table: pd.DataFrame, options: Sequence[str], figure: str, *, label: str) -> bytes:
+def parallel_coordinates(
+    table: pd.DataFrame, options: Sequence[str], figure: str, *, label: str, less_is_better: bool = False
+) -> bytes:
     """An axis an option and the figure at the right, a line a trial, the best drawn last and darkest.
 
     `table` has a row a trial, its options as text, empty where one does not count, and the figure as a number; rows without a
     figure are left out. Raises ValueError if none has one.
     """
-    rows = table[table[figure].notna()].sort_values(figure, kind="stable", ignore_index=True)
+    known = table[table[figure].notna()]
+    rows = known.sort_values(figure, ascending=not less_is_better, kind="stable", ignore_index=True)
     if not len(rows):
         raise ValueError("got no trial with a figure, expected at least one")
     places = {name: _places([str(value) for value in rows[name]]) for name in options}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -81,12 +83,13 @@ def reliability_diagram(calibrated: pd.DataFrame, uncalibrated: pd.DataFrame | N
 
 def _lines(axes: Axes, curves: list[Curve], *, steps: bool) -> None:
     """The lines with a legend below, the micro average black and thick, the classes from the best to the worst."""
-    colours = iter(CURVE_COLOURS)
+    styles = itertools.product(("-", "--"), CURVE_COLOURS)
     for curve in curves:
         micro = curve.name == MICRO
+        line, colour = ("-", INK) if micro else next(styles)
         x = curve.x if steps else np.maximum(curve.x, SMALLEST_RATE)
         axes.plot(
-            x, curve.y, color=INK if micro else next(colours), linewidth=2.0 if micro else 1.2,
+            x, curve.y, color=colour, linestyle=line, linewidth=2.0 if micro else 1.2,
             drawstyle="steps-pre" if steps else "default", label=f"{area(curve.area)}  {short(curve.name, 32)}",
             zorder=3 if micro else 2,
         )  # fmt: skip

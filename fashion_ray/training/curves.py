@@ -17,7 +17,7 @@ from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 
 MICRO = "micro average"
 
-SHOWN_EACH_END = 3
+SHOWN_EACH_END = 5
 """Of the best and of the worst classes, whose curves are kept; all the areas are in the table."""
 
 SHOWN_LEAST_ROWS = 10

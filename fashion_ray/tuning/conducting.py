@@ -64,7 +64,7 @@ def _training(
     one: StudyRun, plan: Plan, store: Store, catalog: Snapshot, choice: EngineChoice, has: Resources, run: tracking.TrackedRun,
     name: str,
 ) -> tuple[Figures, list[str]]:  # fmt: skip
-    """One training of a study, or what is known of it; one that cannot be done is said and does not end the others."""
+    """One training of a study, or what is known of it; one that fails is said and does not end the others."""
     mine = f"{name}-{one.name}"
     known = finished(store, mine)
     if known is not None:
@@ -78,6 +78,10 @@ def _training(
     except UserError as error:
         figures = Figures(run=mine, backbone=own.backbone, error=str(error))
         return figures, [f"run {mine} not run: {way_out(str(error))}"]
+    except Exception as error:
+        log.exception("study %s: %s failed", plan.options.study, one.name)
+        figures = Figures(run=mine, backbone=own.backbone, error=f"{type(error).__name__}: {error}"[:1000])
+        return figures, [f"run {mine} failed with {figures.error}; the log has more, and --name {name} tries it again"]
 
 
 def _entries(plan: Plan, by_group: dict[str, list[Figures]]) -> list[Entry]:

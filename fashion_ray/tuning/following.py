@@ -8,10 +8,10 @@ from typing import Any
 from fashion_ray import tracking
 from fashion_ray.errors import UserError
 from fashion_ray.training.options import TrainOptions
-from fashion_ray.tuning.ledger import DONE, FAILED, STARTED, STOPPED, Record
+from fashion_ray.tuning.ledger import DIED, DONE, FAILED, STARTED, STOPPED, Record
 from fashion_ray.tuning.space import OWNED, options_of
 
-STATUS = {DONE: "FINISHED", STOPPED: "FINISHED", FAILED: "FAILED", STARTED: "KILLED"}
+STATUS = {DONE: "FINISHED", STOPPED: "FINISHED", FAILED: "FAILED", DIED: "FAILED", STARTED: "KILLED"}
 
 
 class MlflowBook:

@@ -18,8 +18,14 @@ from fashion_ray.tuning.space import Point
 SEARCH, FINAL = "search", "final"
 """Phases: the short trials over everything, and the best of them again with more epochs."""
 
-STARTED, DONE, STOPPED, FAILED = "started", "done", "stopped", "failed"
-"""States of a trial: at work or cut short; with all of its epochs; ended early by a rule; ended by an error."""
+STARTED, DONE, STOPPED, FAILED, DIED = "started", "done", "stopped", "failed", "died"
+"""States of a trial: at work or cut short; with all of its epochs; ended early by a rule; ended by an error; ended with its
+process."""
+
+UNFINISHED = (STARTED, DIED)
+"""What is run again where a search is continued: memory or a node that was lost may be there by then."""
+
+WITHOUT_FIGURE = (FAILED, DIED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +51,7 @@ class Record:
     @property
     def finished(self) -> bool:
         """Whether it need not be run again."""
-        return self.state != STARTED
+        return self.state not in UNFINISHED
 
     @property
     def values(self) -> list[float]:
@@ -55,7 +61,7 @@ class Record:
     @property
     def value(self) -> float | None:
         """The best of them; none of a trial that failed or has no epoch yet."""
-        return max(self.values) if self.history and self.state != FAILED else None
+        return max(self.values) if self.history and self.state not in WITHOUT_FIGURE else None
 
     @property
     def figure(self) -> float | None:

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from fashion_ray.config import NAME_PATTERN, JobOptions, without_password
+from fashion_ray.errors import UserError
 from fashion_ray.training.options import TrainOptions
 from fashion_ray.training.schedule import parse as stages_of
 from fashion_ray.tuning import space
@@ -16,6 +17,8 @@ from fashion_ray.tuning.study_runs import StudyRun, runs_of, space_of
 from fashion_ray.tuning.trials import SEARCHES
 
 DEFAULT_TRIALS = 20
+LONGEST_NAME = 96
+"""Letters of a search's name: those of its trainings add up to 30."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +73,14 @@ class TuneOptions(JobOptions):
 
     def __post_init__(self) -> None:
         found = self.problems()
-        named = not self.name or NAME_PATTERN.fullmatch(self.name) is not None
-        found.check(named, "name", self.name, "letters, digits, '.', '_', '-'")
+        named = not self.name or (NAME_PATTERN.fullmatch(self.name) is not None and len(self.name) <= LONGEST_NAME)
+        found.check(named, "name", self.name, f"letters, digits, '.', '_', '-', {LONGEST_NAME} at most")
         found.check(self.study in ("", *STUDIES), "study", self.study, f"one of {', '.join(STUDIES)}")
         parts = STUDIES[self.study].parts if self.study in STUDIES else ()
+        own = self.study not in STUDIES or bool(STUDIES[self.study].space) or not self.space
+        found.check(
+            own, "space", self.space, f"none, since the study {self.study} has no search: only its trainings can be run"
+        )
         for part in self.runs:
             found.check(part in parts, "runs", part, f"among {', '.join(parts)}" if parts else "none without --study")
         found.check(self.search in SEARCHES, "search", self.search, f"one of {', '.join(SEARCHES)}")
@@ -128,7 +135,7 @@ class Plan:
             "space": [str(axis) for axis in self.space.axes] if self.space is not None else [],
             **({"study": self.options.study} if self.options.study else {}),
             "search": self.options.search, "seed": self.options.seed, "stopping": self.options.stopping,
-            "final_epochs": self.options.final_epochs,
+            "final_epochs": self.options.final_epochs, "trial_workers": self.options.trial_workers,
         }  # fmt: skip
 
 
@@ -137,6 +144,11 @@ def plan_of(options: TuneOptions, root: str) -> Plan:
     study = STUDIES.get(options.study)
     settings = (*(study.settings if study is not None else ()), *options.set)
     base = space.fixed(settings, root=root, cache=options.cache)
+    if base.monitor.startswith("train_"):
+        raise UserError(
+            f"--set: got monitor={base.monitor}, by which the trial that knows its training rows by heart would win; expected "
+            "score, validation_loss or a validation_accuracy"
+        )
     lines = options.space or (space_of(study, options.set) if study is not None else space.default_lines(options.set))
     found = space.parse(lines, base) if lines or study is None else None
     if found is not None and options.search == "grid":

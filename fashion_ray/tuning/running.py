@@ -113,7 +113,11 @@ class _Supplier(Searcher):  # type: ignore[misc]
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """Note the end of a trial, whatever it was that ended it."""
-        self._session.end(self._numbers.pop(trial_id), "the trial's process died; too little memory?" if error else None)
+        number = self._numbers.pop(trial_id)
+        if error:
+            self._session.died(number, "the trial's process died; too little memory, or a lost node?")
+        else:
+            self._session.end(number)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is kept."""

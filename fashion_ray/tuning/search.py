@@ -29,11 +29,12 @@ from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 from fashion_ray.training.options import TrainOptions
 from fashion_ray.training.preparing import prepare
+from fashion_ray.training.schedule import direction
 from fashion_ray.training.topology import plan_workers
 from fashion_ray.tuning.finals import finished, train_inside
 from fashion_ray.tuning.following import MlflowBook
 from fashion_ray.tuning.leaderboard import FACTS, leaderboard, lines
-from fashion_ray.tuning.ledger import FAILED, FINAL, SEARCH, Ledger, Record, best
+from fashion_ray.tuning.ledger import FINAL, SEARCH, WITHOUT_FIGURE, Ledger, Record, best
 from fashion_ray.tuning.options import Plan, longer
 from fashion_ray.tuning.running import Setup, run_trials
 from fashion_ray.tuning.session import Session
@@ -129,7 +130,7 @@ def search(
     last = {number: record for number, record in ledger.read(FINAL).items() if number in finalists}
     winner = next(iter(best(last, 1) or best(session.records, 1)), None)
     if winner is None:
-        errors = [record.error for record in session.records.values() if record.state == FAILED]
+        errors = [record.error for record in session.records.values() if record.state in WITHOUT_FIGURE]
         raise UserError(
             f"none of {len(errors)} trials came to a figure; the first failed with: {next(iter(errors), 'nothing')}"
         )
@@ -177,7 +178,9 @@ def _show(ledger: Ledger, store: Store, run: tracking.TrackedRun, name: str, bas
     files: dict[str, bytes | str] = {"leaderboard.csv": spreadsheets.to_csv(table)}
     varied = [option for option in table.columns[len(FACTS) :] if table[option].nunique() > 1]
     if table["figure"].notna().any():
-        files["parallel_coordinates.png"] = parallel_coordinates(table, varied, "figure", label=base.monitor)
+        files["parallel_coordinates.png"] = parallel_coordinates(
+            table, varied, "figure", label=base.monitor, less_is_better=direction(base.monitor) < 0
+        )
     for file, content in files.items():
         store.write_bytes(content.encode() if isinstance(content, str) else content, "reports", name, file)
         run.file(content, f"{'plots' if file.endswith('.png') else 'tables'}/{file}")

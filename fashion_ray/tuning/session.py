@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from fashion_ray.tuning.ledger import DONE, FAILED, STARTED, STOPPED, Ledger, Record
+from fashion_ray.tuning.ledger import DIED, DONE, FAILED, STARTED, STOPPED, Ledger, Record
 from fashion_ray.tuning.space import Point
 from fashion_ray.tuning.stopping import stops
 from fashion_ray.tuning.trials import Tried
@@ -58,13 +58,17 @@ class Session:
         self._live: dict[int, tuple[Record, float]] = {}
         """Trials at work, and when they began."""
 
+        self._died: set[int] = set()
+        """Trials whose process died in this session, which does not try them again."""
+
         if any(record.finished for record in self.records.values()):
             finished = sum(record.finished for record in self.records.values())
             log.info("%s: %d trials are finished and not run again", phase, finished)
 
     def next(self) -> Record | None:
         """The next trial to run, noted and with a run of its own; none if there is no more, or the budget is spent."""
-        waiting = (number for number in self._numbers if number not in self._live and not self._finished(number))
+        given = self._live.keys() | self._died
+        waiting = (number for number in self._numbers if number not in given and not self._finished(number))
         number = next(waiting, None)
         if number is None:
             return None
@@ -104,6 +108,12 @@ class Session:
         """Note that a trial has ended; nothing happens if that was known."""
         if number in self._live:
             self._end(number, DONE if error is None else FAILED, error or "")
+
+    def died(self, number: int, error: str) -> None:
+        """Note that a trial's process died, so that the search runs it again once it is continued."""
+        if number in self._live:
+            self._died.add(number)
+            self._end(number, DIED, error)
 
     def cut_short(self) -> None:
         """Close the runs of the trials at work, which will be run again."""

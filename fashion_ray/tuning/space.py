@@ -35,7 +35,7 @@ Point = Mapping[str, str]
 
 SEARCHABLE = frozenset(field.name for field in dataclasses.fields(RecipeOptions)) - {
     "root", "cache", "address", "cpus", "log_format", "monitor", "target_weights", "find_learning_rate", "compile",
-} | {"backbone", "weights", "input_size", "decoded_size", "max_per_class", "oversample_to", "seed"}  # fmt: skip
+} | {"backbone", "weights", "pooling", "input_size", "decoded_size", "max_per_class", "oversample_to", "seed"}  # fmt: skip
 """Options that leave the validation rows and what they are measured by as they are, so that trials can be compared."""
 
 OWNED = frozenset({"root", "cache", "address", "cpus", "log_format", "name", "preset", "workers", "min_workers"})
@@ -254,7 +254,7 @@ def _known(name: str, allowed: frozenset[str]) -> None:
         return
     if name in _types():
         raise UserError(
-            f"{name} would change what trials are compared by, or nothing that they learn; expected another option, or "
+            f"{name} would change what trials are compared by, or is settled for all of them; expected another option, or "
             f"--set {name}=VALUE for all trials"
         )
     near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.4)

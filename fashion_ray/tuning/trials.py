@@ -5,6 +5,7 @@ Each is a pure function of what it is given, so a search that was killed goes on
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     import optuna
 
 SEARCHES = ("grid", "random", "tpe")
+
+FEW = 1000
+"""Points up to which random search repeats none; among more a repetition is rare, and finding it would take long."""
 
 STARTUP = 10
 """Points that TPE draws at random before it has learned enough to choose."""
@@ -33,7 +37,7 @@ class Tried:
 
 
 def nth_point(search: str, space: Space, number: int, *, seed: int, earlier: Sequence[Tried]) -> Point | None:
-    """The point of trial `number`, counted from 0; none if a grid has no more. `earlier` are the trials before, for tpe."""
+    """The point of trial `number`, counted from 0; none if there is no other. `earlier` are the trials before, for tpe."""
     if search == "grid":
         points = space.points()
         return points[number] if number < len(points) else None
@@ -42,8 +46,22 @@ def nth_point(search: str, space: Space, number: int, *, seed: int, earlier: Seq
     )
 
 
-def random_point(space: Space, number: int, *, seed: int) -> Point:
-    """A point drawn by the seed and the number alone."""
+def random_point(space: Space, number: int, *, seed: int) -> Point | None:
+    """A point drawn by the seed and the number alone; of a few points each comes once, and then there is none."""
+    if math.prod(len(axis.choices) or math.inf for axis in space.axes) > FEW:
+        return _draw(space, number, seed=seed)
+    if number >= len(space.points()):
+        return None
+    found: dict[tuple[tuple[str, str], ...], Point] = {}
+    for draw in itertools.count():
+        point = _draw(space, draw, seed=seed)
+        found.setdefault(tuple(point.items()), point)
+        if len(found) > number:
+            return point
+    raise AssertionError("a count has no end")
+
+
+def _draw(space: Space, number: int, *, seed: int) -> Point:
     random = np.random.default_rng([seed, number])
     point: dict[str, str] = {}
     for axis in space.axes:

@@ -7,9 +7,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.preprocessing import label_binarize
 
+from fashion_ray.pages import probability_plots
 from fashion_ray.training import curves
 from fashion_ray.training.curves import MICRO, best_and_worst, evaluate_curves
 
@@ -105,3 +107,14 @@ def test_the_best_and_the_worst_are_shown_and_small_classes_only_for_want_of_lar
     assert best_and_worst(areas, "area", each=2) == [0, 3, 5, 2]
     assert best_and_worst(areas, "area", each=1) == [0, 2]
     assert best_and_worst(areas, "area", each=3) == [0, 3, 4, 5, 2]
+
+
+@pytest.mark.parametrize("classes", [2, 10, 40])
+def test_every_class_of_ten_has_its_line_and_of_more_the_five_at_each_end(classes: int) -> None:
+    truth, chances = rows(3000, classes)
+    drawing = Figure()
+    found = evaluate_curves(named(classes), truth, chances)
+    probability_plots._lines(drawing.subplots(), found.roc, steps=False)
+    looks = [(line.get_color(), line.get_linestyle()) for line in drawing.axes[0].get_lines()]
+    assert len(set(looks)) == len(looks) == min(classes, 10) + 1, "the micro average too, none like another"
+    assert probability_plots.probability_curves(found)[:4] == b"\x89PNG"

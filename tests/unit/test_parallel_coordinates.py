@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from fashion_ray.pages.parallel_coordinates import _places, parallel_coordinates
 
@@ -22,6 +25,25 @@ def test_a_search_is_drawn_the_same_each_time() -> None:
     assert drawn == parallel_coordinates(table, ["head", "head_widths", "learning_rate"], "figure", label="score")
     assert drawn != parallel_coordinates(table.head(2), ["head", "head_widths", "learning_rate"], "figure", label="score")
     assert parallel_coordinates(table.head(1), [], "figure", label="score")[:4] == b"\x89PNG"
+
+
+def test_the_best_trial_is_the_one_with_the_least_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawings: list[Figure] = []
+
+    def painted(width: float, height: float, paint: Callable[[Figure], None]) -> bytes:
+        drawings.append(Figure())
+        paint(drawings[-1])
+        return b""
+
+    monkeypatch.setattr("fashion_ray.pages.parallel_coordinates.png", painted)
+    table = pd.DataFrame({"figure": [0.4, 0.3, 0.5], "head": ["linear", "mlp", "batchnorm"]})
+    for less_is_better in (False, True):
+        parallel_coordinates(table, ["head"], "figure", label="validation_loss", less_is_better=less_is_better)
+    heights = []
+    for drawing in drawings:
+        best = [line for line in drawing.axes[0].get_lines() if line.get_color() == "#d55e00"]
+        heights += [list(map(float, line.get_ydata()))[-1] for line in best]
+    assert heights == [1.0, 0.0], "where the figure's own axis has its most and its least"
 
 
 def test_a_search_without_a_figure_is_not_drawn() -> None:

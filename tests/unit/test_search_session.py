@@ -13,7 +13,7 @@ from fashion_ray.storage import Store
 from fashion_ray.training.options import TrainOptions
 from fashion_ray.tuning import space
 from fashion_ray.tuning.leaderboard import FACTS, leaderboard, lines
-from fashion_ray.tuning.ledger import DONE, FAILED, FINAL, SEARCH, STARTED, STOPPED, Ledger, Record, best
+from fashion_ray.tuning.ledger import DIED, DONE, FAILED, FINAL, SEARCH, STARTED, STOPPED, Ledger, Record, best
 from fashion_ray.tuning.session import Propose, Session
 from fashion_ray.tuning.space import Point
 from fashion_ray.tuning.trials import nth_point
@@ -137,6 +137,22 @@ def test_a_failing_trial_is_recorded_and_the_search_goes_on(tmp_path: Path) -> N
     assert len(failed.history) == 1 and notes.states == {"run-0": FAILED}
     assert run(work) == EPOCHS and [one.number for one in best(work.records, 5)] == [1]
     assert session(ledger, "grid", Notes(), numbers=range(2)).next() is None, "nor is it run again"
+
+
+def test_a_trial_whose_process_died_is_run_again_only_where_the_search_is_continued(tmp_path: Path) -> None:
+    ledger, notes = Ledger(Store(str(tmp_path)), "search"), Notes()
+    work = session(ledger, "grid", notes, numbers=range(2))
+    record = work.next()
+    assert record is not None
+    work.epoch(0, {"score": 0.9})
+    work.died(0, "a lost node")
+    work.died(0, "and again")
+    assert run(work) == EPOCHS, "the other one"
+    dead = ledger.read(SEARCH)[0]
+    assert (dead.state, dead.error, dead.value, dead.finished) == (DIED, "a lost node", None, False)
+    assert [one.number for one in best(work.records, 5)] == [1]
+    assert run(session(ledger, "grid", notes, numbers=range(2))) == EPOCHS
+    assert [one.state for one in ledger.read(SEARCH).values()] == [DONE, DONE] and len(notes.runs) == 2
 
 
 def test_no_trial_begins_after_the_minutes_are_over(tmp_path: Path) -> None:

@@ -111,8 +111,8 @@ def test_what_is_typed_counts_more_than_the_study() -> None:
     assert only.searches and not only.runs
     other = plan("article-grid24", "--set", AT_HAND, "--runs", "vgg16-fc")
     assert not other.searches and other.asked() == only.asked(), "parts of a study may be run one after the other"
-    searched = plan("class30-cnn", "--space", "batch_size=32 64", "--search", "grid", "--runs", "colour")
-    assert searched.space is not None and searched.space.size == 2
+    searched = plan("master-vgg16-tuned", "--space", "dropout=0 0.5")
+    assert searched.space is not None and searched.space.size == 2 and searched.trials == 6
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_points_are_valid_different_and_the_same_for_the_same_seed(search: str) 
 
 
 def test_random_points_cover_the_space_evenly() -> None:
-    points = [random_point(SPACE, number, seed=0) for number in range(2000)]
+    points = searched("random", SPACE, 2000, seed=0)
     assert 0.45 < sum(float(point["learning_rate"]) < 1e-3 for point in points) / 2000 < 0.55
     assert set(Counter(point["shift"] for point in points)) == set("01234")
     assert min(Counter(point["shift"] for point in points).values()) > 330
@@ -63,6 +63,13 @@ def test_random_points_cover_the_space_evenly() -> None:
 
 def test_the_nth_random_point_does_not_depend_on_the_others() -> None:
     assert random_point(SPACE, 7, seed=5) == searched("random", SPACE, 8)[7]
+    assert random_point(GRID, 4, seed=5) == searched("random", GRID, 5)[4]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_a_few_points_random_search_tries_each_once(seed: int) -> None:
+    found = searched("random", GRID, 100, seed)
+    assert sorted(found, key=str) == sorted(GRID.points(), key=str) and len(found) == 6
 
 
 def test_tpe_learns_where_random_does_not() -> None:

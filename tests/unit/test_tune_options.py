@@ -14,8 +14,8 @@ from fashion_ray.tuning.slots import Slots, plan_slots
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("name", "a b"), ("search", "genetic"), ("stopping", "patience"), ("trials", 0), ("minutes", 0.0), ("finalists", -1),
-     ("parallel", 0), ("final_epochs", 0), ("trial_workers", 0), ("seed", -1), ("root", "")],
+    [("name", "a b"), ("name", 97 * "a"), ("search", "genetic"), ("stopping", "patience"), ("trials", 0), ("minutes", 0.0),
+     ("finalists", -1), ("parallel", 0), ("final_epochs", 0), ("trial_workers", 0), ("seed", -1), ("root", "")],
 )  # fmt: skip
 def test_a_value_out_of_range_is_named(field: str, value: Any) -> None:
     with pytest.raises(UserError, match=f"--{field.replace('_', '-')}: got"):
@@ -37,12 +37,29 @@ def test_a_plan_reads_below_the_root_and_a_grid_of_a_range_is_refused() -> None:
         plan_of(TuneOptions(space=("dropout=0..0.5",), search="grid"), "/r")
 
 
+def test_trials_are_not_compared_by_rows_that_they_have_learned() -> None:
+    with pytest.raises(UserError, match=r"got monitor=train_loss, .* expected score, validation_loss or"):
+        plan_of(TuneOptions(space=("dropout=0..0.5",), set=("monitor=train_loss",)), "/r")
+
+
+def test_a_study_without_a_search_has_no_space() -> None:
+    with pytest.raises(UserError, match=r"--space: got .* the study class30-cnn has no search"):
+        TuneOptions(study="class30-cnn", space=("batch_size=32 64",))
+
+
 def test_only_what_decides_the_trials_must_be_the_same_when_a_search_is_continued() -> None:
     def asked(**changes: Any) -> object:
         return plan_of(TuneOptions(**{"space": ("dropout=0..0.5",), **changes}), changes.get("root", "/r")).asked()
 
     assert asked() == asked(trials=5, minutes=3.0, parallel=2, finalists=2, root="/elsewhere", cache="/c", cpus=1)
-    for changed in ({"seed": 1}, {"space": ("dropout=0..0.6",)}, {"set": ("seed=1",)}, {"search": "tpe"}, {"stopping": "asha"}):
+    for changed in (
+        {"seed": 1},
+        {"space": ("dropout=0..0.6",)},
+        {"set": ("seed=1",)},
+        {"search": "tpe"},
+        {"stopping": "asha"},
+        {"trial_workers": 2},
+    ):
         assert asked() != asked(**changed)
 
 
