@@ -37,6 +37,7 @@ class Morning:
     wall_s: float = 0.0
     catalog_digest: str = ""
     scores_digest: str = ""
+    similar_digest: str = ""
     problems: list[str] = field(default_factory=list)
 
 
@@ -85,6 +86,19 @@ def look_at_books(found: Morning, delivery: Delivery, here: Stage, before: str) 
         counts = found.counts
         total = counts["scored"] + counts["carried_over"] + counts["quarantined"]
         checks["the books do not balance"] = counts["catalog"] == total == products.num_rows
+        similar = snapshots.current(here.store, "similar")
+        if similar is not None:
+            neighbours = here.store.read_table(similar.folder)
+            found.similar_digest = digest(neighbours)
+            named = {one["product_id"] for row in neighbours["similar"].to_pylist() for one in row}
+            checks |= {
+                "similar products are not those of the current scores": similar.manifest["source"] == f"scores/{scores.name}",
+                "not every scored product has its similar ones once": sorted(neighbours["product_id"].to_pylist())
+                == sorted(ids),
+                "a product that is gone is similar to another": named <= set(ids),
+            }
+        else:
+            checks["there are no similar products"] = False
     if delivery.ends != "ok":
         checks["a refused feed changed the scores"] = found.scores_digest == before
     found.problems += [problem for problem, fine in checks.items() if not fine]
@@ -107,10 +121,10 @@ def from_scratch(here: Stage) -> pa.Table:
 
 
 def broken_seals(here: Stage) -> list[str]:
-    """The published files, catalog's and scores', that are not what they were; new ones are remembered."""
+    """The published files that are not what they were; new ones are remembered."""
     now = {
         str(path): hashlib.sha256(path.read_bytes()).hexdigest()
-        for table in ("catalog", "scores")
+        for table in ("catalog", "scores", "similar")
         for commit in snapshots.history(here.store, table)
         for path in sorted(Path(here.store.path(table, "snapshots", commit.name)).glob("*.*"))
         if not path.name.startswith("_begun")
@@ -155,6 +169,6 @@ def differing(fortnights: Sequence[Sequence[Morning]]) -> list[str]:
         f"night {one.night} ({one.title}): round {number} published another {what}"
         for number, other in enumerate(fortnights[1:], start=2)
         for one, two in zip(fortnights[0], other, strict=True)
-        for what in ("catalog", "scores")
+        for what in ("catalog", "scores", "similar")
         if getattr(one, f"{what}_digest") != getattr(two, f"{what}_digest")
     ]

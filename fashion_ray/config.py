@@ -53,7 +53,8 @@ def is_uri(location: str) -> bool:
 def without_password(text: str) -> str:
     """The text without the user, password and secret parameters of the URIs in it: for logs, manifests and MLflow."""
     text = re.sub(r"(?<=://)([^\s/:@]*:\S*|[^\s/@]+)@", "", text)
-    return re.sub(r"(?i)([?&][^=&\s]*(?:token|secret|signature|credential|key|password)[^=&\s]*=)[^&\s]+", r"\1***", text)
+    secret = r"[^=&\s]*(?:token|secret|signature|credential|key|password)[^=&\s]*|sig"
+    return re.sub(rf"(?i)([?&](?:{secret})=)[^&\s]+", r"\1***", text)
 
 
 def absolute(location: str, *, option: str = "--root") -> str:

@@ -40,6 +40,7 @@ METRICS = {
         Metric("fashion_ray_stage_seconds", HISTOGRAM, "Wall time of a stage that ended, well or not.", ("stage",)),
         Metric("fashion_ray_stage_failures", COUNTER, "Stages that ended with an error or a refusal.", ("stage",)),
         Metric("fashion_ray_stage_ended_seconds", GAUGE, "When a stage last ended well, in seconds since 1970.", ("stage",)),
+        Metric("fashion_ray_stage_failed_seconds", GAUGE, "When a stage last failed or was refused, the same.", ("stage",)),
     )
 }
 
@@ -61,13 +62,13 @@ def put(name: str, values: Mapping[str, float]) -> None:
 @contextmanager
 def stage(name: str) -> Iterator[None]:
     """Time a stage while the block runs, and tell whether it ended well."""
-    began, failures = time.perf_counter(), {name: 1}
+    began, ended = time.perf_counter(), "fashion_ray_stage_failed_seconds"
     try:
         yield
-        failures = {}
-        put("fashion_ray_stage_ended_seconds", {name: time.time()})
+        ended = "fashion_ray_stage_ended_seconds"
     finally:
-        add("fashion_ray_stage_failures", failures)
+        put(ended, {name: time.time()})
+        add("fashion_ray_stage_failures", {name: int(ended == "fashion_ray_stage_failed_seconds")})
         if ray.is_initialized():
             _made("fashion_ray_stage_seconds").observe(time.perf_counter() - began, tags={"stage": name})
 

@@ -235,6 +235,11 @@ def storage_errors() -> tuple[type[Exception], ...]:
     return (OSError, client.BotoCoreError) if client is not None else (OSError,)
 
 
+def opening_errors() -> tuple[type[Exception], ...]:
+    """What opening a place that a user named raises: storage_errors, a driver that is not there, an address that is none."""
+    return (ImportError, ValueError, *storage_errors())
+
+
 def to_parquet(table: pa.Table, *, compression: str, row_group_rows: int) -> pa.Buffer:
     """The bytes of a Parquet file. Dictionaries and statistics of embeddings and pictures would cost six times the rest."""
     sink = pa.BufferOutputStream()

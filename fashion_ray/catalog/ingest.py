@@ -76,7 +76,7 @@ def ingest(request: Request, store: Store, *, run_id: str, each: Each) -> Ingest
     name = snapshots.fingerprint(key, base.name if base else "")
     if base is not None and base.manifest.get("request") == key and not request.fresh:
         store.remove("catalog", "staging", base.name)  # left by a run that died just after its commit
-        return _unchanged(base)
+        return _unchanged(base, run_id)
     try:
         result = _build(request, store, base, name=name, key=key, run_id=run_id, each=each)
     except Exception:
@@ -84,12 +84,15 @@ def ingest(request: Request, store: Store, *, run_id: str, each: Each) -> Ingest
         if published is None or published.name != name:
             raise
         log.info("another run published the same catalog first")  # both runs end right
-        result = _unchanged(published)
+        result = _unchanged(published, run_id)
     store.remove("catalog", "staging", name)
     return result
 
 
-def _unchanged(base: snapshots.Snapshot) -> IngestResult:
+def _unchanged(base: snapshots.Snapshot, run_id: str) -> IngestResult:
+    if base.manifest["run_id"] == run_id:  # published by this run, which died before it could say so
+        summary = base.manifest["summary"]
+        return IngestResult(snapshot=base, books=base.manifest["books"], summary=summary, previews={}, already_current=True)
     quiet = {"added": 0, "changed": 0, "removed": 0, "unchanged": base.manifest["rows"]}
     quiet["quarantined"] = base.manifest["summary"]["quarantined"]
     return IngestResult(snapshot=base, books=base.manifest["books"], summary=quiet, previews={}, already_current=True)
@@ -120,7 +123,7 @@ def _build(
     if request.fresh and base is not None:
         coming.summary["removed"] = int(base.manifest["rows"])  # the products of another catalog, whatever their ids
     elif base is not None and _says_the_same(base, before, coming):
-        return _unchanged(base)
+        return _unchanged(base, run_id)
     _judge(request, base, before, coming)
     strata = pa.array(labels.stratum(coming.facts), type=pa.string())
     settled = splits.settle(coming.facts.append_column("stratum", strata), before.known, ratios=request.ratios)

@@ -13,7 +13,7 @@ from fashion_ray.catalog.sources import NoFeed, Source, open_source
 from fashion_ray.catalog.splits import DEFAULT_RATIOS
 from fashion_ray.config import absolute, without_password
 from fashion_ray.errors import UserError
-from fashion_ray.storage import Store
+from fashion_ray.storage import Store, opening_errors
 
 MAX_LABELS_BYTES = 256 * 1024**2
 
@@ -90,7 +90,7 @@ def _content(location: str) -> bytes:
         if size > MAX_LABELS_BYTES:
             raise UserError(f"--labels: {shown!r} has {size} bytes, expected a CSV of at most {MAX_LABELS_BYTES}")
         return bytes(filesystem.cat_file(path))
-    except (OSError, ImportError, ValueError) as error:
+    except opening_errors() as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"--labels: {shown!r} cannot be read ({error}); expected a CSV product_id,target,label") from error

@@ -22,6 +22,7 @@ from fashion_ray.catalog.trees import FolderTree, Tree
 from fashion_ray.catalog.zips import ZipTree
 from fashion_ray.config import absolute, without_password
 from fashion_ray.errors import UserError
+from fashion_ray.storage import opening_errors
 
 UNDERSTOOD = (
     "a zip or a folder with one of: "
@@ -99,7 +100,7 @@ def _tree(location: str) -> Tree:
         raise UserError(f"--source: nothing at {shown!r}; expected {UNDERSTOOD}") from None
     except UserError as error:
         raise UserError(f"{error}; expected {UNDERSTOOD}") from error
-    except (ImportError, ValueError, OSError) as error:
+    except opening_errors() as error:
         raise UserError(f"--source: {shown!r} cannot be opened ({error}); expected {UNDERSTOOD}") from error
     return tree
 

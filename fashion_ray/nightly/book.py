@@ -116,16 +116,22 @@ class Book:
     def write(self) -> None:
         """Put the document where the pager looks, and below the root. Raises UserError if the pager's place is none."""
         content = to_json(self.document)
-        if self._status_file is not None:
-            folder, _, name = absolute(self._status_file, option="--status-file").rpartition("/")
-            try:
-                Store(folder or "/").write_bytes(content, name)
-            except storage_errors() as error:
-                raise UserError(
-                    f"--status-file: {without_password(self._status_file)!r} cannot be written ({error}); expected a file that "
-                    "may be created or replaced"
-                ) from error
-        self.store.write_bytes(content, FOLDER, f"{self.document['night']}.json")
+        try:
+            self._tell_pager(content)
+        finally:  # either place must be told although the other fails
+            self.store.write_bytes(content, FOLDER, f"{self.document['night']}.json")
+
+    def _tell_pager(self, content: bytes) -> None:
+        if self._status_file is None:
+            return
+        folder, _, name = absolute(self._status_file, option="--status-file").rpartition("/")
+        try:
+            Store(folder or "/").write_bytes(content, name)
+        except storage_errors() as error:
+            raise UserError(
+                f"--status-file: {without_password(self._status_file)!r} cannot be written ({error}); expected a file that "
+                "may be created or replaced"
+            ) from error
 
 
 @contextmanager
@@ -164,6 +170,16 @@ def _close_in_trouble(book: Book, error: BaseException) -> None:
         if rival is not None and rival["status"] == documents.OK and rival["key"] == book.document["key"]:
             log.warning("the same night was ended by another process: %s", documents.summary(rival))
             return
+        if book.document["key"] is None and book.earlier is not None:  # the attempt did not get as far as to begin
+            if book.earlier["status"] == documents.OK:
+                log.warning(
+                    "what an earlier attempt published stays, and so does its document: %s", documents.summary(book.earlier)
+                )
+                book.document = book.earlier
+                book.write()
+                return
+            book.document.update(key=book.earlier.get("key"), model_version=book.earlier.get("model_version"))
+            documents.goes_on(book.document, book.earlier)
         book.close(error, getattr(error, "page", ""))
         write_overview(book.store)
     except expected as trouble:  # the root may be the very thing that failed; the error itself must come through

@@ -19,7 +19,7 @@ from fashion_ray.nightly.options import SCORE, NightlyOptions
 from fashion_ray.scoring.inference import ResolvedModel
 from fashion_ray.scoring.models import resolve
 from fashion_ray.scoring.score import catalog_of
-from fashion_ray.storage import Store
+from fashion_ray.storage import Store, opening_errors
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def present(feed: str) -> bool:
     try:
         filesystem, path = fsspec.core.url_to_fs(absolute(feed, option="--feed"))
         return bool(filesystem.exists(path))
-    except (ImportError, ValueError, OSError) as error:
+    except opening_errors() as error:
         if isinstance(error, UserError):
             raise
         raise UserError(

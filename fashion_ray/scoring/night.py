@@ -51,7 +51,7 @@ class Night:
     """WORK, in the catalog's order."""
 
     withdrawn: int
-    """Products of last night that are not in the catalog."""
+    """Products that last night scored, or could not score, and that are not in the catalog."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -89,10 +89,13 @@ def plan_night(
     work = catalog.append_column("action", action)
     for name in ("old_part", "old_position"):
         work = work.append_column(name, old[name])
-    withdrawn = (
-        before.num_rows - pc.sum(pc.is_in(before["product_id"], catalog["product_id"])).as_py() if before.num_rows else 0
-    )
-    return Night(work=work.cast(WORK), withdrawn=int(withdrawn))
+    return Night(work=work.cast(WORK), withdrawn=_gone(before, catalog) + _gone(bad_before, catalog))
+
+
+def _gone(products: pa.Table, catalog: pa.Table) -> int:
+    """How many products are not in the catalog."""
+    stay = pc.is_in(products["product_id"], catalog["product_id"])
+    return int(products.num_rows - (pc.sum(stay).as_py() or 0))
 
 
 def by_part(work: pa.Table, parts: Sequence[str]) -> list[pa.Table]:

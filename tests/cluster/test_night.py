@@ -189,6 +189,7 @@ def test_the_metrics_of_a_night_are_on_the_nodes_port(resources: Resources) -> N
         "ray_fashion_ray_rows_total": 'outcome="scored"', "ray_fashion_ray_feed_rows_total": 'outcome="labelled"',
         "ray_fashion_ray_products": 'outcome="catalog"', "ray_fashion_ray_stage_seconds_count": 'stage="drill"',
         "ray_fashion_ray_stage_failures_total": 'stage="drill"', "ray_fashion_ray_stage_ended_seconds": 'stage="drill"',
+        "ray_fashion_ray_stage_failed_seconds": 'stage="drill"',
     }  # fmt: skip
     deadline, missing, text = time.monotonic() + PATIENCE_S, dict(wanted), ""
     while missing and time.monotonic() < deadline:

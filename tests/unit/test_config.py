@@ -161,6 +161,7 @@ def test_a_path_that_reads_as_a_uri_is_refused(location: str, tmp_path: Path) ->
         ("s3://u:p/SECRET@bucket/key", "s3://bucket/key"),
         ("s3://u:p@SECRET@bucket/key", "s3://bucket/key"),
         ("https://host/x?X-Amz-Signature=abc&y=1", "https://host/x?X-Amz-Signature=***&y=1"),
+        ("az://box/feed.zip?sv=1&sig=abc&design=2", "az://box/feed.zip?sv=1&sig=***&design=2"),
         ("s3://bucket/key", "s3://bucket/key"),
         ("sqlite:////root/mlflow.db", "sqlite:////root/mlflow.db"),
     ],

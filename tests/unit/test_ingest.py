@@ -56,7 +56,7 @@ def test_a_feed_that_says_the_same_in_another_file_publishes_nothing(store: Stor
     first = take(store, feed(*IDS, p03=b"rubbish"))
     source = feed(*IDS, p03=b"rubbish")
     other = Feed([*reversed(source.rows)], source.images)
-    again = take(store, other)
+    again = take(store, other, run="r2")
     assert again.already_current and again.snapshot == first.snapshot and len(other.read_ids) == 40
 
 
@@ -259,7 +259,7 @@ def test_the_page_shows_what_came_in_and_escapes_it(store: Store) -> None:
 def test_an_ingest_that_changes_nothing_leaves_the_page_as_it_is(store: Store) -> None:
     source = feed(*IDS, p03=jpeg("p03")[:-100])
     page, figures = report(store, take(store, source))
-    again = take(store, source)
+    again = take(store, source, run="r2")
     assert again.already_current and report(store, again) == (page, figures)
 
 

@@ -95,6 +95,10 @@ def test_policies_allow_nothing_everywhere_but_to_look(role: str) -> None:
             assert all(action.startswith("ec2:Describe") for action in actions)
         if role == "worker":
             assert all(action.startswith("s3:") for action in actions)
+    readable = {each["Resource"] for each in policy["Statement"] if "s3:GetObject" in each["Action"]}
+    assert {resource.partition("SITE-bucket")[2] for resource in readable} == {"/fashion_ray/*", "/feeds/*"}
+    (listing,) = (each for each in policy["Statement"] if each["Action"] == "s3:ListBucket")
+    assert {"fashion_ray/*", "feeds/*"} <= set(listing["Condition"]["StringLike"]["s3:prefix"])
 
 
 def test_the_night_on_kubernetes_fits_the_schema() -> None:
@@ -104,6 +108,7 @@ def test_the_night_on_kubernetes_fits_the_schema() -> None:
     assert ray_version is not None and job["spec"]["rayClusterSpec"]["rayVersion"] == ray_version[1]
     assert job["spec"]["entrypoint"].startswith("python jobs/nightly.py --feed ")
     assert job["spec"]["shutdownAfterJobFinishes"]
+    assert job["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}, "or any pod could run code on it"
     cron = {document["kind"]: document for document in documents("cronjob.yaml")}
     check(cron["CronJob"])
     assert cron["Role"]["rules"] == [{"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["create"]}]

@@ -72,6 +72,13 @@ def test_a_withdrawal_alone_is_not_quiet() -> None:
     assert not night.quiet and night.counts == {CARRY: 1, REUSE: 0, SCORE: 0, BAD: 0}
 
 
+def test_the_withdrawal_of_a_product_that_could_not_be_scored_is_not_quiet() -> None:
+    bad = pa.table({"product_id": ["x", "gone"], "image_sha256": ["8", "9"]})
+    night = plan(catalog(a="1", x="8"), before(a="1"), bad)
+    assert night.withdrawn == 1 and not night.quiet, "or the books of tonight would be last night's"
+    assert plan(catalog(a="1", x="8"), before(a="1"), bad.slice(0, 1)).quiet
+
+
 def test_a_new_head_on_the_same_trunk_uses_the_embeddings_of_unchanged_pictures() -> None:
     night = plan(catalog(a="1", b="22", c="3"), before(head="h1", a="1", b="2"))
     assert actions(night) == {"a": REUSE, "b": SCORE, "c": SCORE}

@@ -115,7 +115,30 @@ def test_a_pagers_place_that_cannot_be_written_is_the_users_mistake(store: Store
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"--status-file: .* cannot be written"):
         a_night(store, tmp_path / "file" / "pager.json")
-    assert read(store, "n1.json") is None
+    found = read(store, "n1.json")
+    assert found is not None and (found["status"], found["exit_status"]) == ("failed", 2), "below the root it can be told"
+
+
+def test_a_retry_that_cannot_begin_leaves_what_a_good_night_told(store: Store, pager: Path) -> None:
+    a_night(store, pager)
+    good = told(pager)
+    pager.unlink()
+    with pytest.raises(UserError, match="nothing at"), opened(store, "n1", status_file=str(pager)):
+        raise UserError("--feed: nothing at '/feeds/n1.zip'")  # it was tidied away in the meantime
+    assert told(pager) == good == read(store, "n1.json")
+
+
+def test_a_retry_that_cannot_begin_keeps_what_the_next_one_goes_on_by(store: Store, pager: Path) -> None:
+    with pytest.raises(OSError, match="disk"):
+        a_night(store, pager, OSError("disk"))
+    died = told(pager)
+    with pytest.raises(UserError, match="nothing at"), opened(store, "n1", status_file=str(pager)):
+        raise UserError("--feed: nothing at '/feeds/n1.zip'")
+    found = told(pager)
+    assert (found["status"], found["step"], found["attempts"], found["key"]) == ("failed", "prepare", 2, "k")
+    assert (found["claim"], found["runs"]) == (died["claim"], died["runs"])
+    last = a_night(store, pager)
+    assert last.document["attempts"] == 3 and last.document["claim"] == died["claim"]
 
 
 def test_what_the_attempt_that_died_had_counted_is_counted(store: Store, pager: Path) -> None:
