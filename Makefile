@@ -18,7 +18,7 @@ NAME ?=
 STUDY ?=
 INSTALLED = $(VENV)/.installed-dev
 
-.PHONY: install demo test check format unit drill train-drill tune-drill study mine browse nights nodes-drill submit-drill bench docs-check lock ui clean help
+.PHONY: install demo test check format unit coverage drill train-drill tune-drill study mine browse nights nodes-drill submit-drill bench docs-check lock ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -50,6 +50,12 @@ format: $(INSTALLED) ## mend formatting and what lint can mend
 
 unit: $(INSTALLED) ## the tests that need no cluster, in seconds
 	$(BIN)/python -m pytest tests/unit
+
+coverage: $(INSTALLED) ## the lines of the library that tests reach in their own process: 90% at least, or it fails; pages in build/coverage
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/python -m coverage run -m pytest --numprocesses 0 --timeout 900 tests/unit tests/cluster
+	$(BIN)/python -m coverage html --quiet --directory build/coverage/pages --fail-under 0
+	$(BIN)/python -m coverage report
 
 drill: $(INSTALLED) ## kill nightly scoring in every way and check what is left of it; DRILL="--root ROOT --only driver"
 	$(BIN)/python benchmarks/drill.py $(DRILL)

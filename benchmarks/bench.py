@@ -77,6 +77,17 @@ RATIOS: Mapping[str, tuple[Ratio, ...]] = {
         Ratio(path="engines.*.embedding_cosine", meaning="cosine of embeddings with PyTorch's in float32"),
     ),
     "flat": (Ratio(path="peak_ratio", meaning="scoring's peak memory, three times the rows over once"),),
+    "similar": (
+        Ratio(path="peak_ratio", meaning="similar products' peak memory, ten times the products over once"),
+        Ratio(path="*.wrong", meaning="of 200 checked queries, other neighbours than numpy finds"),
+    ),
+    "audit": (Ratio(path="mean.*", meaning="planted wrong labels in the top 4% of the ranking, of all planted"),),
+    "selection": (Ratio(path="of_random.*", meaning="labels that reach what random ones do, of those"),),
+    "studies": (Ratio(path="ratio", meaning="a study's grid without the shared features, times as long as with them"),),
+    "tuning": (
+        Ratio(path="mean.*", meaning="the best of random search and, in half the trials, of TPE"),
+        Ratio(path="cold_over_warm", meaning="a trial that computes its features, times as long as one that finds them"),
+    ),
     "training": (
         Ratio(path="cached_over_pictures.*", meaning="an epoch from the cache, times as fast as from pictures"),
         Ratio(path="streamed_over_memory.*", meaning="streamed training, of the speed from memory"),
@@ -125,6 +136,11 @@ def command(name: str, options: BenchOptions, root: str, rows: int) -> list[str]
         "limit": ["--rows", str(SAMPLE), "--repeats", "1"],
         "faithful": ["--rows", str(min(rows, SAMPLE // 2))],
         "flat": ["--times", "3"],
+        "similar": ["--times", "10"],
+        "audit": ["--seeds", "1"],
+        "selection": ["--seeds", "1", "--start", "100", "--batch", "100", "--most", str(max(200, min(2000, rows // 4)))],
+        "studies": ["--points", "2"],
+        "tuning": ["--trials", "8", "--seeds", "1"],
         "training": ["--max-per-class", "40"],
     }
     if name == "million":

@@ -80,11 +80,17 @@ def main(arguments: Sequence[str]) -> None:
         print(f"{strategy}: {mean_curve(points, strategy)}", file=sys.stderr, flush=True)
     last, goal = mean_curve(points, RANDOM)[-1]
     needed = {strategy: labels_needed(points, strategy, goal) for strategy in strategies}
+    shares = {name: round(count / last, 3) for name, count in needed.items() if count is not None}
     if options.plot:
         Path(options.plot).write_bytes(selection_curves({name: mean_curve(points, name) for name in strategies}))
     report(
         "selection",
-        {"goal": goal, "needed": needed, "curves": {name: mean_curve(points, name) for name in strategies}},
+        {
+            "goal": goal,
+            "needed": needed,
+            "of_random": shares,
+            "curves": {name: mean_curve(points, name) for name in strategies},
+        },
         f"random labels reach {goal:.2%} with {last}; "
         + ", ".join(
             f"{name} with {'more than ' + str(last) if count is None else f'{count:.0f} ({count / last:.0%})'}"

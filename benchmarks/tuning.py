@@ -75,7 +75,14 @@ def main(arguments: Sequence[str]) -> None:
     mean: dict[str, Any] = {search: round(sum(found) / len(found), 4) for search, found in best.items()}
     report(
         "tuning",
-        {"trials": options.trials, "best": best, "mean": mean, "cold_s": round(cold, 2), "warm_s": round(warm, 2)},
+        {
+            "trials": options.trials,
+            "best": best,
+            "mean": mean,
+            "cold_s": round(cold, 2),
+            "warm_s": round(warm, 2),
+            "cold_over_warm": round(cold / warm, 2),
+        },
         f"the best of {options.trials // 2} trials of TPE is {mean['tpe']}, of {options.trials} random ones {mean['random']} "
         f"(mean of {options.seeds} seeds); a trial takes {cold:.1f} s where its features are computed and {warm:.1f} s where "
         "they are shared",

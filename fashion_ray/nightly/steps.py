@@ -71,14 +71,15 @@ def score_changes(plan: NightPlan, tracked: TrackedRun, has: Resources) -> StepR
     with memory.peak() as peak:
         result = score_and_log(tracked, store, catalog_of(store), model, how, peak)
     snapshots.retain(store, "scores", options.keep)
-    books, mine = result.books, result.snapshot.manifest["run_id"] == tracked.run_id
+    books, manifest = result.books, result.snapshot.manifest
+    mine = manifest["run_id"] == tracked.run_id  # published tonight, be it by an attempt that died before it could say so
     page = ("reports", f"scores-{result.snapshot.name}", "changes.html")
     return StepReport(
         sentence=("nothing changed: " if result.already_current else "published: ")
         + f"catalog {books['catalog']} = scored {books['scored']} + carried over {books['carried_over']} "
         f"+ quarantined {books['quarantined']}",
         counts=as_it_stands(books) if result.already_current and not mine else books,
-        figures=result.comparison.figures() if result.comparison is not None else {},
+        figures=manifest.get("figures", {}) if mine else {},
         snapshots={"scores": result.snapshot.name},
         links={"changes": store.show(*page), "scores": store.show(result.snapshot.folder)},
     )

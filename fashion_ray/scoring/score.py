@@ -157,7 +157,7 @@ def _score(
         "schema": [f"{field.name}: {field.type}" for field in schema.scores(model.card.targets, model.card.embedding_dim)],
     }  # fmt: skip
     comparison = compare(store, catalog, model, intact, folder, manifest, quarantine, limits=how.limits)
-    manifest["refused_by_gates"] = comparison.refusals
+    manifest |= {"refused_by_gates": comparison.refusals, "figures": comparison.figures()}
     publishes = not comparison.refusals or how.publish_anyway
     written = write_report(store, catalog, name, comparison, _facts(manifest), books, published=publishes)
     _judge(comparison, publishes, store, written["page"])

@@ -126,6 +126,15 @@ def test_a_night_from_the_feed_to_the_pager(
     _, done = steps.hold(NightlyOptions(root=own_store.uri, **asked, night="n1", delta=True), own_store, unreachable)
     assert done and json.loads(pager.read_text()) == told
 
+    died = json.dumps(told | {"status": "running", "exit_status": None, "counts": {}, "figures": {}})  # just after its commits
+    own_store.write_bytes(died.encode(), "reports/nightly/n1.json")
+    book, done = held(own_store, resources, **asked, night="n1", delta=True)
+    again = book.document
+    assert not done and again["status"] == "ok" and again["runs"] == told["runs"] and again["figures"] == told["figures"] != {}
+    assert {name: again["counts"][name] for name in counts if name != "similar_computed"} == {
+        name: count for name, count in counts.items() if name != "similar_computed"
+    }
+
     deliver(feeds / "n2", ids[:9], dict(zip(ids[:9], pictures(9), strict=True)))
     with pytest.raises(GateRefused, match=r"products would leave the catalog"):
         held(own_store, resources, **asked, night="n2")
