@@ -9,7 +9,7 @@ DEMO_ROOT ?= $(CURDIR)/workspace
 MINE_ROOT ?= $(CURDIR)/mine
 SOURCE ?=
 TRAIN ?=
-# Options of `make drill`, `train-drill`, `tune-drill` and `nodes-drill`, of `make nights`, and of `make bench`.
+# Options of `make drill`, `train-drill`, `tune-drill`, `nodes-drill` and `submit-drill`, of `make nights`, and of `make bench`.
 DRILL ?=
 NIGHTS ?=
 BENCH ?=
@@ -75,8 +75,8 @@ nights: $(INSTALLED) ## fourteen simulated nights, twice, with the books checked
 nodes-drill: $(INSTALLED) ## ingest, train and score on a cluster of three nodes here, and kill a node in each
 	$(BIN)/python benchmarks/nodes_drill.py $(DRILL)
 
-submit-drill: $(INSTALLED) ## every job by `ray job submit` on a cluster of this machine's own, one stopped and resumed
-	$(BIN)/python benchmarks/submit_drill.py
+submit-drill: $(INSTALLED) ## every job by `ray job submit` on a cluster of this machine's own, one stopped and resumed; DRILL="--bucket" on object storage
+	$(BIN)/python benchmarks/submit_drill.py $(DRILL)
 
 bench: $(INSTALLED) ## all ratios of the benchmarks in one table, in less than 25 minutes; BENCH="--source feed.zip --only peers"
 	test -e $(DEMO_ROOT)/models || $(MAKE) demo

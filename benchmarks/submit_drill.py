@@ -1,7 +1,8 @@
 """Every job by `ray job submit` on a cluster of this machine's own, its exit status told truthfully, one stopped and resumed.
 
 A head is started with `ray start`; the root comes by the runtime environment of each submission, the project by --working-dir.
-Everything is drawn: the demo catalog, short trainings. Out: a line a submission, and status 1 unless each ended as it must.
+With --bucket the root is in a bucket of an S3 server on localhost, and MLflow is a server too. Everything is drawn: the demo
+catalog, short trainings. Out: a line a submission, and status 1 unless each ended as it must.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import fsspec
 from ray.job_submission import JobSubmissionClient
 
 from benchmarks import victims
@@ -42,7 +44,7 @@ class Step:
     """A submission."""
 
     line: str
-    """The job and its options; ROOT stands for the root."""
+    """The job and its options; ROOT stands for the root, FOLDER for one of this machine."""
 
     ends: int = 0
     """The exit status that it must have."""
@@ -64,7 +66,7 @@ STEPS = (
     Step("similar", says="similar"),
     Step("audit --folds 2", says="audit"),
     Step("tune --trials 2 --no-retrain --set schedule=heads:1 min_class_count=12", says="2 trials (2 done)"),
-    Step("browse --output ROOT/catalog.html", says="catalog.html"),
+    Step("browse --output FOLDER/catalog.html", says="catalog.html"),
     Step("nightly --night n1 --status-file ROOT/pager.json", says="night n1 ok"),
     Step("nightly --night n1 --status-file ROOT/pager.json", says="done before"),
 )
@@ -73,6 +75,9 @@ STEPS = (
 @dataclass(frozen=True, kw_only=True)
 class SubmitDrillOptions:
     """Submit every job to a cluster of this machine's own."""
+
+    bucket: bool = False
+    """On object storage, which moto plays, with an MLflow server."""
 
     patience_s: float = 600.0
     """How long a job may take."""
@@ -88,15 +93,21 @@ class Desk:
     """Where jobs are submitted."""
 
     address: str
-    root: Path
+    root: str
+    folder: Path
+    """Of this machine, for what jobs write beside the root."""
+
     variables: dict[str, str]
+    own: dict[str, str]
+    """What every submission's runtime environment sets beside the root."""
+
     client: JobSubmissionClient
     patience_s: float
 
     def submit(self, line: str, *, wait: bool = True) -> str:
         """`ray job submit`; the id of the job."""
-        job, *rest = line.replace("ROOT", str(self.root)).split()
-        environment = {"FASHION_RAY_ROOT": str(self.root), "FASHION_RAY_CACHE": str(self.root.parent / "cache")}
+        job, *rest = line.replace("ROOT", self.root).replace("FOLDER", str(self.folder)).split()
+        environment = {"FASHION_RAY_ROOT": self.root, "FASHION_RAY_CACHE": str(self.folder / "cache"), **self.own}
         command = [
             RAY, "job", "submit", "--address", self.address, "--working-dir", ".", *([] if wait else ["--no-wait"]),
             "--runtime-env-json", json.dumps({"env_vars": environment | {"FASHION_RAY_NEEDS": "CPU:1"}}),
@@ -139,7 +150,8 @@ def main(arguments: Sequence[str]) -> int:
     failed = []
     with (
         tempfile.TemporaryDirectory(prefix="submit", ignore_cleanup_errors=True) as temporary,
-        _head(Path(temporary), options.patience_s) as desk,
+        _services(Path(temporary), bucket=options.bucket) as where,
+        _head(Path(temporary), where, options.patience_s) as desk,
     ):
         for step in STEPS:
             began = time.monotonic()
@@ -149,7 +161,7 @@ def main(arguments: Sequence[str]) -> int:
         problems = stop_and_resume(desk)
         print(f"ray job stop in mid-training, and the same command again: {_verdict(problems)}", flush=True)
         failed += [STOPPED] if problems else []
-    print(json.dumps({"benchmark": "submit_drill", "submissions": len(STEPS) + 2, "failed": failed}))
+    print(json.dumps({"benchmark": "submit_drill", "bucket": options.bucket, "submissions": len(STEPS) + 2, "failed": failed}))
     return 1 if failed else 0
 
 
@@ -188,13 +200,73 @@ def stop_and_resume(desk: Desk) -> list[str]:
     return problems + ([] if "registered as version" in said else ["the resumed training registered no model"])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Where the root is, and what leads there."""
+
+    root: str
+    of_nodes: dict[str, str]
+    """Variables of the head's own environment: credentials are a node's."""
+
+    of_jobs: dict[str, str]
+
+
 @contextmanager
-def _head(folder: Path, patience_s: float) -> Iterator[Desk]:
+def _services(folder: Path, *, bucket: bool) -> Iterator[Services]:
+    """A folder for a root, or a bucket of an S3 server and an MLflow server, both on localhost."""
+    if not bucket:
+        (folder / "root").mkdir()
+        yield Services(root=str(folder / "root"), of_nodes={}, of_jobs={})
+        return
+    storage, tracking = _free_port(), _free_port()
+    keys = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{storage}", "AWS_ACCESS_KEY_ID": "drill", "AWS_SECRET_ACCESS_KEY": "drill",
+        "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
+    }  # fmt: skip
+    mlflow = [
+        "mlflow", "server", "--host", "127.0.0.1", "--port", str(tracking), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts"),
+    ]  # fmt: skip
+    with ExitStack() as stack:
+        for module, port in ((["moto.server", "-H", "127.0.0.1", "-p", str(storage)], storage), (mlflow, tracking)):
+            log = stack.enter_context((folder / f"{module[0]}.log").open("wb"))
+            server = subprocess.Popen(
+                [sys.executable, "-m", *module], stdout=log, stderr=log, cwd=folder, start_new_session=True
+            )
+            stack.callback(_end, server)
+            _until_it_listens(server, port, folder / f"{module[0]}.log")
+        os.environ.update(keys)
+        fsspec.filesystem("s3").mkdir("drill")
+        yield Services(root="s3://drill/root", of_nodes=keys, of_jobs={"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{tracking}"})
+
+
+def _until_it_listens(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    ends = time.monotonic() + 90
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError as error:
+            if server.poll() is not None or time.monotonic() > ends:
+                raise UserError(f"a server did not come up ({error}): {victims.tail(log)}") from error
+            time.sleep(0.2)
+        else:
+            return
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def _head(folder: Path, where: Services, patience_s: float) -> Iterator[Desk]:
     """A head node, as `ray start --head` starts it; it knows nothing of the root."""
     temporary = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # sockets' paths must be short
-    root = folder / "root"
-    root.mkdir()
-    variables = victims.environment(str(root), folder / "cache")
+    variables = victims.environment(where.root, folder / "cache") | where.of_nodes
     del variables["FASHION_RAY_ROOT"], variables["FASHION_RAY_CACHE"]
     dashboard = _free_port()
     address = f"http://127.0.0.1:{dashboard}"
@@ -206,14 +278,12 @@ def _head(folder: Path, patience_s: float) -> Iterator[Desk]:
         )  # fmt: skip
     try:
         client = _client(head, address, folder / "head.log")
-        yield Desk(address=address, root=root, variables=variables, client=client, patience_s=patience_s)
+        yield Desk(
+            address=address, root=where.root, folder=folder, variables=variables, own=where.of_jobs, client=client,
+            patience_s=patience_s,
+        )  # fmt: skip
     finally:
-        head.send_signal(signal.SIGTERM)
-        try:
-            head.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            os.killpg(head.pid, signal.SIGKILL)
-            head.wait()
+        _end(head)
 
 
 def _client(head: subprocess.Popen[bytes], address: str, log: Path) -> JobSubmissionClient:
