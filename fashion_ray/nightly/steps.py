@@ -101,6 +101,8 @@ def find_similar(plan: NightPlan, tracked: TrackedRun, has: Resources) -> StepRe
     with memory.peak() as peak:
         result, page = publish_and_log(asked, store, tracked, peak)
     books = result.books
+    if result.already_current and result.snapshot.manifest["run_id"] != tracked.run_id:
+        books = {**books, "computed": 0, "carried_over": books["computed"] + books["carried_over"]}
     return StepReport(
         sentence=f"{books['computed']} computed, {books['carried_over']} carried over, {books['quarantined']} left out",
         counts={f"similar_{name}": books[name] for name in ("computed", "carried_over", "quarantined")},
