@@ -71,12 +71,17 @@ def metrics_of_slices(evaluations: Evaluations) -> dict[str, float]:
 
 def split_note(split: str, ones: Mapping[str, TargetEvaluation]) -> str:
     """What a reader must know of the sides that `--split` made, and how much of the test split was as good as trained on."""
-    shares = [one.leaked_share for one in ones.values() if one.leaked_share is not None]
     note = f"Split {split}. {_SIDES[parse(split).kind]}"
-    if not shares:
-        return note
-    share = max(shares)
-    return note + (f" {share:.1%} of the test rows have a near-duplicate among the training rows." if share else "")
+    leaked = max((one.leaked_share or 0.0 for one in ones.values()), default=0.0)
+    if leaked:
+        note += f" {leaked:.1%} of the test rows have a near-duplicate among the training rows."
+    unseen = [
+        f"{one.unseen_share:.1%} of {target}"
+        + ("" if one.seen_accuracy is None else f" (accuracy of the others {one.seen_accuracy:.1%})")
+        for target, one in ones.items()
+        if one.unseen_share
+    ]
+    return note + (f" Labels that no training row had, which no answer can meet: {', '.join(unseen)}." if unseen else "")
 
 
 def _tables(one: TargetEvaluation) -> dict[str, pd.DataFrame]:

@@ -84,6 +84,7 @@ def evaluate(
         known = [name for name in names if name is not None]  # null comes last
         codes = vocabulary.encode(target, truth)[labelled]
         plain = before[target]
+        seen = codes >= 0
         rows = _rows(held_out, truth, [names[index] for index in answer.predicted], answer.probability)
         one = evaluate_target(
             target, truth=truth, predicted=[names[index] for index in answer.predicted],
@@ -98,6 +99,8 @@ def evaluate(
             slices=_slices(target, rows[labelled], held_out, training),
             mistakes=worst_mistakes(rows[labelled]),
             leaked_share=float(rows.loc[labelled, "group"].isin(training.groups).mean()) if training is not None else None,
+            unseen_share=float(1 - seen.mean()),
+            seen_accuracy=float((answer.predicted[labelled] == codes)[seen].mean()) if seen.any() else None,
         )
     return found
 

@@ -113,6 +113,10 @@ class TargetEvaluation:
     """As `worst_mistakes` returns it."""
     leaked_share: float | None = None
     """Share of the rows that have a near-duplicate among the training rows: what they add to the figures is memory."""
+    unseen_share: float | None = None
+    """Share of the rows whose label no training row had: the model has no class for them, and misses them all."""
+    seen_accuracy: float | None = None
+    """Accuracy on the other rows; none if there are none."""
 
     @property
     def uncalibrated_error(self) -> float | None:
@@ -158,6 +162,10 @@ class TargetEvaluation:
             values |= self.curves.metrics()
         if self.leaked_share is not None:
             values["leaked_share"] = self.leaked_share
+        if self.unseen_share is not None:
+            values["unseen_share"] = self.unseen_share
+        if self.seen_accuracy is not None:
+            values["seen_accuracy"] = self.seen_accuracy
         return {name: float(value) for name, value in values.items()}
 
 

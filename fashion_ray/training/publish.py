@@ -93,6 +93,9 @@ def summary(result: TrainResult) -> str:
             f"calibration error {one.expected_calibration_error:.4f}, {one.rows} rows, "
             f"always the commonest {one.majority_share:.4f}"
         )
+        if one.unseen_share:
+            others = f"; of the others {one.seen_accuracy:.4f} are right" if one.seen_accuracy is not None else ""
+            lines.append(f"  {'':<16} {one.unseen_share:.4f} of the rows have labels that no training row had{others}")
         if (review := one.review) is not None:
             right = f"{review.precision:.4f} of them right" if review.passed else "every row does"
             lines.append(f"  {'':<16} needs no review {review.coverage:.4f} of {review.rows} rows, {right}")

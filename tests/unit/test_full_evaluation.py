@@ -79,6 +79,9 @@ def test_all_figures_are_of_the_same_rows_and_finite() -> None:
     }  # fmt: skip
     unseen = one.slices.set_index("value").loc["0"]
     assert (unseen["rows"], unseen["accuracy"]) == (2, 0)
+    assert one.unseen_share == pytest.approx(2 / 296) and one.seen_accuracy == pytest.approx(one.accuracy * 296 / 294)
+    assert {"unseen_share", "seen_accuracy"} <= set(one.figures())
+    assert "0.7% of articleType (accuracy of the others" in artifacts.split_note("year:2016", {"articleType": one})
     hits = (one.slices["accuracy"] * one.slices["rows"]).groupby(one.slices["by"]).sum()
     assert hits.to_numpy() == pytest.approx(one.accuracy * one.rows)
     figures = one.figures()
