@@ -23,11 +23,12 @@ from fashion_ray.models import backbones
 from fashion_ray.models.network import Geometry, Network, build_heads, state_of
 from fashion_ray.models.taxonomy import Taxonomy
 
-FORMAT = 3
-"""Since 2 there are thresholds a class, since 3 there is a pooling. Older bundles keep their versions: each class has its
-target's threshold, and channels are averaged."""
+FORMAT = 4
+"""Since 2 there are thresholds a class, since 3 a pooling, since 4 mirror images and a threshold of `other`. Older bundles keep
+their versions: each class has its target's threshold, channels are averaged, pictures are seen as they are, and `other` is a
+class as any."""
 
-READABLE = (1, 2, FORMAT)
+READABLE = (1, 2, 3, FORMAT)
 LARGEST_SIDE = 4096
 """Of pictures, in pixels: layers of some trunks are as large as the picture that a card names."""
 
@@ -61,6 +62,12 @@ class Card:
     pooling: str = "average"
     """From the trunk's last feature map to the embedding: one of backbones.POOLINGS."""
 
+    tta_flip: bool = False
+    """Whether an embedding is the mean of the picture's and of its mirror image's."""
+
+    other_threshold: float = 0.0
+    """The probability of the null class above which it may be the answer."""
+
     trunk_version: str = ""
     head_version: str = ""
     model_version: str = ""
@@ -75,7 +82,8 @@ class Card:
     @property
     def taxonomy(self) -> Taxonomy:
         """The taxonomy that answers are decoded with."""
-        return Taxonomy(levels=self.levels, paths=self.paths)
+        others = {target: names.index(None) for target, names in self.classes.items() if None in names}
+        return Taxonomy(levels=self.levels, paths=self.paths, others=others, other_threshold=self.other_threshold)
 
     @property
     def geometry(self) -> Geometry:
@@ -92,11 +100,13 @@ def seal(card: Card, weights: Mapping[str, Tensor]) -> Card:
     """The card with the versions that its fields and these weights have."""
     # What a card of an older format has not is left out, so that its versions stay what they were.
     pooling = [card.pooling] if card.pooling != "average" else []
+    mirrored = ["tta_flip"] if card.tta_flip else []
     trunk = digest(
-        [card.backbone, card.mean, card.std, card.decoded_size, card.input_size, *pooling],
+        [card.backbone, card.mean, card.std, card.decoded_size, card.input_size, *pooling, *mirrored],
         {key: value for key, value in weights.items() if key.startswith("trunk.")},
     )
-    own = [card.class_thresholds] if card.class_thresholds else []
+    own: list[object] = [card.class_thresholds] if card.class_thresholds else []
+    own += [{"other_threshold": card.other_threshold}] if card.other_threshold else []
     head = digest(
         [card.head, list(card.classes.items()), card.levels, card.paths, card.temperatures, card.thresholds, *own],
         {key: value for key, value in weights.items() if not key.startswith("trunk.")},
@@ -132,6 +142,10 @@ def read_card(content: bytes, *, name: str) -> Card:
             raise ValueError(f"`backbone` is {card.backbone!r}, expected the name of a trunk")
         if card.pooling not in backbones.POOLINGS:
             raise ValueError(f"`pooling` is {card.pooling!r}")
+        if not isinstance(card.tta_flip, bool):
+            raise ValueError(f"`tta_flip` is {card.tta_flip!r}, expected true or false")
+        if not isinstance(card.other_threshold, int | float) or not 0 <= card.other_threshold <= 1:
+            raise ValueError(f"`other_threshold` is {card.other_threshold!r}, expected 0 to 1")
         if any(len(card.review_thresholds(target)) != len(names) for target, names in card.classes.items()):
             raise ValueError("`class_thresholds` has not one entry a class")
         return card
@@ -181,7 +195,8 @@ def empty_network(card: Card) -> Network:
     """The network that a card describes, its weights still to be loaded."""
     trunk = backbones.skeleton(card.backbone, input_size=card.input_size, pooling=card.pooling)
     trunk.spec = replace(trunk.spec, mean=card.mean, std=card.std)
-    return Network(card.geometry, trunk, build_heads(card.head, card.embedding_dim, card.classes, card.dropout))
+    heads = build_heads(card.head, card.embedding_dim, card.classes, card.dropout)
+    return Network(card.geometry, trunk, heads, tta_flip=card.tta_flip)
 
 
 def digest(fields: list[object], weights: Mapping[str, Tensor]) -> str:

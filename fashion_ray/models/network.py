@@ -28,11 +28,15 @@ class Geometry:
 
 
 class Network(nn.Module):
-    """Preprocessing, trunk, and one head a target."""
+    """Preprocessing, trunk, and one head a target.
 
-    def __init__(self, geometry: Geometry, trunk: Trunk, heads: Mapping[str, nn.Module]) -> None:
+    With `tta_flip` an answer's embedding is the mean of those of the picture and of its mirror image (test-time augmentation);
+    linear heads then give the mean of both logits. Training sees one of the two at a time.
+    """
+
+    def __init__(self, geometry: Geometry, trunk: Trunk, heads: Mapping[str, nn.Module], *, tta_flip: bool = False) -> None:
         super().__init__()
-        self.geometry = geometry
+        self.geometry, self.tta_flip = geometry, tta_flip
         self.preprocess = Preprocess(
             decoded_size=geometry.decoded_size, input_size=geometry.input_size, mean=trunk.spec.mean, std=trunk.spec.std
         )
@@ -46,7 +50,10 @@ class Network(nn.Module):
 
     def forward(self, pixels_BHWC: Tensor) -> tuple[Tensor, ...]:
         """Embeddings (batch, embedding_dim), then the logits (batch, classes) of each target, all float32."""
-        embeddings = self.trunk(self.preprocess(pixels_BHWC))
+        images = self.preprocess(pixels_BHWC)
+        embeddings = self.trunk(images)
+        if self.tta_flip:
+            embeddings = (embeddings + self.trunk(images.flip(3))) / 2
         return (embeddings.float(), *self.answers(embeddings))
 
     def answers(self, embeddings: Tensor) -> list[Tensor]:

@@ -3,12 +3,15 @@
 The category levels are decoded together: a path (master, sub, article) that training has seen gets the product of its
 levels' probabilities, normalised over all paths, and each level's probability is the sum over the paths through a
 class. The best path gives all three labels. Other targets stand alone. The levels are the feed's own or the reassigned ones.
+
+`other` is no class among others but the answer that it is none of them, so it is given where that is likelier than all of
+them together (or than a share that the model's card says), and the likeliest class otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +35,12 @@ class Taxonomy:
     levels: tuple[str, ...]
     paths: tuple[tuple[int, ...], ...]
     """Indices of classes, one a level."""
+
+    others: Mapping[str, int] = field(default_factory=dict)
+    """The index of `other` in each target that has it, category level or not."""
+
+    other_threshold: float = 0.0
+    """The probability of `other` above which it may be the answer; 0 lets it compete as any class."""
 
 
 def levels_among(targets: Iterable[str]) -> tuple[str, ...]:
@@ -128,11 +137,31 @@ def decide(logits: Mapping[str, np.ndarray], taxonomy: Taxonomy, temperatures: M
     with torch.inference_mode():
         tensors = {target: torch.from_numpy(values) for target, values in logits.items()}
         found, joint = log_probabilities(tensors, taxonomy, temperatures)
-        best = {target: values.argmax(1) for target, values in found.items()}
+        best = {
+            target: _best(values, torch.arange(values.shape[1]) == taxonomy.others.get(target, -1), taxonomy)
+            for target, values in found.items()
+        }  # fmt: skip
         if joint is not None:
-            chosen = torch.tensor(taxonomy.paths)[joint.argmax(1)]
+            chosen = torch.tensor(taxonomy.paths)[_best(joint, _other_leaves(taxonomy), taxonomy)]
             best |= {level: chosen[:, depth] for depth, level in enumerate(taxonomy.levels)}
         return {target: _answer(values.exp(), best[target]) for target, values in found.items()}
+
+
+def _other_leaves(taxonomy: Taxonomy) -> Tensor:
+    """Which paths, bool (paths,), end in `other` although their parent has classes: where it has none, no choice is lost."""
+    other = taxonomy.others.get(taxonomy.levels[-1], -1)
+    parents = {path[:-1] for path in taxonomy.paths if path[-1] != other}
+    return torch.tensor([path[-1] == other and path[:-1] in parents for path in taxonomy.paths], dtype=torch.bool)
+
+
+def _best(chances: Tensor, is_other: Tensor, taxonomy: Taxonomy) -> Tensor:
+    """The likeliest of each row's columns, among those that are not `other` where these have too little together.
+
+    `chances` (rows, columns) are logarithms, `is_other` (columns,) is bool.
+    """
+    unlikely = chances[:, is_other].exp().sum(1) <= taxonomy.other_threshold
+    barred = unlikely[:, None] & is_other
+    return chances.masked_fill(barred, -torch.inf).argmax(1)
 
 
 def _answer(chances: Tensor, predicted: Tensor) -> Answer:

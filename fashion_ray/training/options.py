@@ -49,6 +49,9 @@ class SubjectOptions(JobOptions):
     pooling: str = "average"
     """From the trunk's last feature map to the embedding: average (of each channel), or flatten (every value)."""
 
+    tta_flip: bool = False
+    """Whether the model's answers are of the mean embedding of a picture and its mirror image; scoring takes twice as long."""
+
     input_size: str = "160x120"
     """Height x width that pictures are scaled to inside the network, in pixels."""
 
@@ -57,6 +60,9 @@ class SubjectOptions(JobOptions):
 
     min_class_count: int = 50
     """articleTypes with fewer labelled pictures are left out as classes; their products are still scored."""
+
+    other_threshold: float = 0.5
+    """Probability of being of none of the classes above which that (null) may be the answer; 0 lets it compete as a class."""
 
     max_per_class: int = 0
     """Training rows of a class of the balance target; further ones are left out of training, 0 none. All are evaluated."""
@@ -170,6 +176,7 @@ _CHOICES = {"pooling": POOLINGS, "engine": ENGINES, "precision": PRECISIONS}
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "min_class_count": (1, 1_000_000),
+    "other_threshold": (0, 1),
     "max_per_class": (0, 10**9),
     "oversample_to": (0, 10**6),
     "split_seed": (0, 2**31),

@@ -163,9 +163,10 @@ def first_network(options: TrainOptions, words: vocabulary.Vocabulary, catalog: 
         )
     decoded = decoded_size(options.decoded_size, input_size, catalog.manifest["picture_sizes"])
     heads = build_heads(options.head_code, trunk.spec.embedding_dim, words.classes, options.dropout)
-    network = Network(Geometry(decoded_size=decoded, input_size=input_size), trunk, heads)
+    network = Network(Geometry(decoded_size=decoded, input_size=input_size), trunk, heads, tta_flip=options.tta_flip)
     card = Card(
-        backbone=options.backbone, pooling=trunk.spec.pooling, embedding_dim=trunk.spec.embedding_dim,
+        backbone=options.backbone, pooling=trunk.spec.pooling, tta_flip=options.tta_flip,
+        other_threshold=options.other_threshold, embedding_dim=trunk.spec.embedding_dim,
         mean=trunk.spec.mean, std=trunk.spec.std,
         decoded_size=decoded, input_size=input_size, head=options.head_code, dropout=options.dropout, classes=words.classes,
         levels=words.paths.levels, paths=words.paths.paths,

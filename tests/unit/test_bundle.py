@@ -259,7 +259,7 @@ def with_value(field: str, value: object) -> bytes:
         pytest.param(lambda: without("format"), id="without-format"),
         pytest.param(lambda: without("paths"), id="without-paths"),
         pytest.param(lambda: without("classes"), id="without-classes"),
-        pytest.param(lambda: with_value("format", 4), id="format-4"),
+        pytest.param(lambda: with_value("format", 5), id="format-5"),
         pytest.param(lambda: with_value("pooling", "max"), id="unknown-pooling"),
         pytest.param(lambda: with_value("pooling", ["average"]), id="pooling-of-a-list"),
         pytest.param(lambda: with_value("class_thresholds", [0.5]), id="thresholds-of-a-list"),

@@ -24,7 +24,7 @@ def test_each_class_has_its_own_threshold_or_its_targets() -> None:
 def test_a_bundle_of_format_1_is_read_and_keeps_its_versions() -> None:
     """As it was written before there were thresholds a class, with the versions that it got then."""
     content = json.loads(bundle.dump(replace(card(), class_thresholds={}), network())[CARD])
-    del content["class_thresholds"], content["pooling"]
+    del content["class_thresholds"], content["pooling"], content["tta_flip"], content["other_threshold"]
     weights = state_of(network())
     content["head_version"] = bundle.digest(
         [content[key] if key != "classes" else list(CLASSES.items()) for key in FIELDS_OF_FORMAT_1],
@@ -39,7 +39,7 @@ def test_a_bundle_of_format_1_is_read_and_keeps_its_versions() -> None:
 def test_a_bundle_of_format_2_is_read_and_keeps_its_versions() -> None:
     """As it was written before trunks could be flattened, with the versions that it got then."""
     content = json.loads(files()[CARD])
-    del content["pooling"]
+    del content["pooling"], content["tta_flip"], content["other_threshold"]
     content["trunk_version"] = bundle.digest(
         [content[key] for key in ("backbone", "mean", "std", "decoded_size", "input_size")],
         {key: value for key, value in state_of(network()).items() if key.startswith("trunk.")},
@@ -47,6 +47,51 @@ def test_a_bundle_of_format_2_is_read_and_keeps_its_versions() -> None:
     loaded, _ = bundle.load({**files(), CARD: json.dumps({**content, "format": 2}).encode()}, name="an old bundle")
     assert versions(loaded) == versions(PLAIN)
     assert loaded.pooling == "average"
+
+
+def test_a_bundle_of_format_3_is_read_and_keeps_its_versions() -> None:
+    """As it was written before there were mirror images and a threshold of `other`."""
+    content = json.loads(files()[CARD])
+    del content["tta_flip"], content["other_threshold"]
+    loaded, read = bundle.load({**files(), CARD: json.dumps({**content, "format": 3}).encode()}, name="an old bundle")
+    assert versions(loaded) == versions(PLAIN)
+    assert (loaded.tta_flip, read.tta_flip, loaded.taxonomy.other_threshold) == (False, False, 0.0)
+
+
+def test_the_threshold_of_other_is_part_of_what_a_model_is() -> None:
+    loaded, _ = bundle.load(bundle.dump(replace(card(), other_threshold=0.5), network()), name="a bundle")
+    assert (loaded.taxonomy.other_threshold, loaded.trunk_version) == (0.5, PLAIN.trunk_version)
+    assert loaded.head_version != PLAIN.head_version
+    assert {target: CLASSES[target][index] for target, index in loaded.taxonomy.others.items()} == dict.fromkeys(
+        loaded.taxonomy.others
+    )
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, "0.5", None])
+def test_a_threshold_of_other_is_a_probability(value: object) -> None:
+    with pytest.raises(UserError, match=r"a bundle.*`other_threshold` is"):
+        bundle.read_card(with_value("other_threshold", value), name="a bundle")
+
+
+def test_a_bundle_with_mirror_images_answers_by_the_mean_of_both() -> None:
+    plain = network()
+    mirrored = replace(card(), tta_flip=True)
+    loaded, read = bundle.load(bundle.dump(mirrored, plain), name="a bundle")
+    pixels = torch.randint(0, 256, (3, 40, 30, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found, same = read(pixels), read(pixels.flip(2))
+        one, other = plain.eval()(pixels), plain(pixels.flip(2))
+    torch.testing.assert_close(found[0], (one[0] + other[0]) / 2)
+    torch.testing.assert_close(found[0], same[0])
+    assert not torch.allclose(found[0], one[0])
+    assert loaded.trunk_version != PLAIN.trunk_version  # embeddings of one are none of the other's
+    assert loaded.head_version == PLAIN.head_version
+
+
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_mirror_images_are_asked_for_by_true_alone(value: object) -> None:
+    with pytest.raises(UserError, match=r"a bundle.*`tta_flip` is"):
+        bundle.read_card(with_value("tta_flip", value), name="a bundle")
 
 
 def test_a_flattened_trunk_comes_back_as_one() -> None:
@@ -71,5 +116,5 @@ def test_absurd_sizes_are_refused_before_layers_of_that_size_are_made(field: str
 
 
 def test_a_format_that_is_not_known_is_named_with_those_that_are() -> None:
-    with pytest.raises(UserError, match=r"a bundle.*format 4, expected one of \(1, 2, 3\)"):
-        bundle.read_card(with_value("format", 4), name="a bundle")
+    with pytest.raises(UserError, match=r"a bundle.*format 5, expected one of \(1, 2, 3, 4\)"):
+        bundle.read_card(with_value("format", 5), name="a bundle")

@@ -156,6 +156,18 @@ def test_openvino_float32_agrees_with_pytorch_on_the_default_network(lite0_file:
         assert np.array_equal(one.argmax(1), other.argmax(1))
 
 
+def test_openvino_answers_for_a_picture_and_its_mirror_image_at_once() -> None:
+    network = build("test_efficientnet", "none", SIZE, (64, 48))
+    alone = plain(network, pixels(5))
+    network.tta_flip = True
+    pictures = pixels(5)
+    found, mirrored = make(OPENVINO_F32, network, batch=8)(pictures), make(OPENVINO_F32, network, batch=8)(pictures[:, :, ::-1])
+    for one, other, expected, unlike in zip(found, mirrored, plain(network, pictures), alone, strict=True):
+        assert np.abs(one - expected).max() < 1e-4 * max(1.0, np.abs(expected).max())
+        assert np.abs(one - other).max() < 1e-4 * max(1.0, np.abs(expected).max())
+        assert np.abs(one - unlike).max() > 1e-4 * np.abs(expected).max()
+
+
 @needs_bf16
 def test_openvino_bf16_is_near(lite0_file: Path) -> None:
     pictures = pixels(48)

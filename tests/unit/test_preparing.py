@@ -47,13 +47,15 @@ def test_of_the_default_targets_those_without_any_label_are_left_out(asked: tupl
 
 def test_the_first_network_is_what_its_card_describes() -> None:
     options = TrainOptions(
-        backbone="test_resnet", weights="none", pooling="flatten", input_size="64x48", head="linear", batchnorm="learned"
-    )
+        backbone="test_resnet", weights="none", pooling="flatten", input_size="64x48", head="linear", batchnorm="learned",
+        tta_flip=True, other_threshold=0.25,
+    )  # fmt: skip
     card, network = first_network(options, WORDS, CATALOG)
     again = empty_network(card)
     again.load_state_dict(network.state_dict())
     assert again.trunk.spec == network.trunk.spec
     assert (card.pooling, card.embedding_dim, card.decoded_size) == ("flatten", network.trunk.spec.embedding_dim, (64, 48))
+    assert network.tta_flip and card.taxonomy.other_threshold == 0.25
     pixels = torch.randint(0, 256, (2, 64, 48, 3), dtype=torch.uint8)
     with torch.inference_mode():
         assert all(torch.equal(a, b) for a, b in zip(again.eval()(pixels), network.eval()(pixels), strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -208,6 +210,57 @@ def test_no_rows_give_no_answers() -> None:
             len(column) == 0
             for column in taxonomy.columns(target, answer, CLASSES[target], [0.5] * len(CLASSES[target])).values()
         )
+
+
+def unsure(share: float) -> dict[str, np.ndarray]:
+    """Logits of a picture that is surely one of Topwear, and `other` with this probability, or else a Shirt."""
+    values = {target: np.zeros((1, len(names)), dtype=np.float32) for target, names in CLASSES.items()}
+    values["masterCategory"][0, 1] = values["subCategory"][0, 3] = 40.0
+    values["articleType"][0] = [np.log(1 - share), -40, -40, -40, np.log(share)]
+    return values
+
+
+@pytest.mark.parametrize(
+    ("share", "threshold", "answer"),
+    [
+        (0.6, 0.0, None),
+        (0.6, 0.5, None),
+        (0.6, 0.7, "Shirts"),
+        (0.6, 1.0, "Shirts"),
+        (0.4, 0.0, "Shirts"),
+        (0.4, 0.3, "Shirts"),
+    ],
+)
+@pytest.mark.parametrize("tree_too", [True, False])
+def test_other_is_answered_where_it_is_likelier_than_its_threshold(
+    share: float, threshold: float, answer: str | None, tree_too: bool
+) -> None:
+    learnt = tree() if tree_too else Taxonomy(levels=(), paths=())
+    found = taxonomy.decide(unsure(share), replace(learnt, others={"articleType": 4}, other_threshold=threshold), ONES)
+    assert CLASSES["articleType"][found["articleType"].predicted[0]] == answer
+    assert found["articleType"].top_classes[0, 0] == found["articleType"].predicted[0]
+    assert found["articleType"].probability[0] == pytest.approx(share if answer is None else 1 - share, abs=1e-4)
+
+
+def test_other_competes_with_all_classes_together() -> None:
+    """0.4 is more than any class has, but less than all of them."""
+    values = unsure(0.4)
+    values["articleType"][0, :2] = np.log(0.3)
+    parts = Taxonomy(levels=(), paths=(), others={"articleType": 4}, other_threshold=0.5)
+    assert taxonomy.decide(values, replace(parts, other_threshold=0.0), ONES)["articleType"].predicted[0] == 4
+    assert taxonomy.decide(values, parts, ONES)["articleType"].predicted[0] != 4
+
+
+def test_a_parent_without_classes_keeps_other_as_its_only_leaf() -> None:
+    rows = {
+        target: [*labels, label]
+        for (target, labels), label in zip(ROWS.items(), ("Footwear", "Socks", "Rare", "Fall"), strict=True)
+    }
+    learnt = replace(taxonomy.learn(CLASSES, rows), others={"articleType": 4}, other_threshold=1.0)
+    values = {target: np.zeros((1, len(names)), dtype=np.float32) for target, names in CLASSES.items()}
+    values["masterCategory"][0, 2] = values["subCategory"][0, 1] = 9.0
+    found = taxonomy.decide(values, learnt, ONES)
+    assert [CLASSES[level][found[level].predicted[0]] for level in learnt.levels] == ["Footwear", "Socks", None]
 
 
 def drawn(rows: int, classes: int, temperature: float, *, seed: int = 0) -> tuple[Tensor, Tensor]:
