@@ -109,6 +109,7 @@ class StageLoop:
             rows, steps = rows + len(batch.labels), steps + 1
         if not rows:
             raise UserError("a worker got no training rows; expected at least a batch each. Lower --batch-size or --workers")
+        self._agree_on_statistics()
         seconds = time.perf_counter() - started
         everywhere = float(rows * _world())  # every worker takes as many steps
         return {
@@ -133,6 +134,19 @@ class StageLoop:
         if _world() > 1:
             torch.distributed.all_reduce(found)
         return [float(loss) for loss in found / _world()]
+
+    def _agree_on_statistics(self) -> None:
+        """Make batch-norm statistics, which differ by worker, their means, so that all evaluate the same network."""
+        if _world() == 1:
+            return
+        buffers = dict(self._network.named_buffers())
+        found = list(buffers.values())
+        if self._averages is not None:
+            found += [self._averages.state[name] for name in buffers if name in self._averages.state]
+        for values in found:
+            if values.is_floating_point():
+                torch.distributed.all_reduce(values)
+                values /= _world()
 
     def _evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
         self._network.eval()

@@ -25,6 +25,9 @@ from tests.cluster.conftest import CHOICE
 
 Trained = tuple[TrainResult, tracking.TrackedRun]
 
+NEAR_TIE = 0.01
+"""Logits that differ by less may change places between two engines."""
+
 
 def test_every_stage_ran_and_the_bundle_answers(trained: Trained, store: Store) -> None:
     result, _ = trained
@@ -63,9 +66,14 @@ def test_validation_over_two_workers_is_the_plain_figure(
         logits = network.answers(network.trunk.upper(inputs, open_blocks))
     for target, values in zip(card.targets, logits, strict=True):
         wanted = words.encode(target, [labels[target][row] for row in rows])
-        right = (values.argmax(1).numpy() == wanted)[wanted >= 0]
-        # one row may fall the other way: the engine's activations are the same to 1e-5 only
-        assert best[f"validation_accuracy/{target}"] == pytest.approx(right.mean(), abs=1.01 / len(right))
+        known = torch.from_numpy(wanted[wanted >= 0])
+        values = values[torch.from_numpy(wanted >= 0)]
+        chosen = values.gather(1, known[:, None])[:, 0]
+        ahead = chosen - values.scatter(1, known[:, None], -torch.inf).amax(1)
+        # a near tie may fall either way: the engine's activations are the same to 1e-5 only, and are cached in bfloat16
+        surely, perhaps = (ahead > NEAR_TIE).float().mean().item(), (ahead > -NEAR_TIE).float().mean().item()
+        assert perhaps - surely < 0.2, "too many near ties to tell anything"
+        assert surely - 1e-6 <= best[f"validation_accuracy/{target}"] <= perhaps + 1e-6
 
 
 def test_every_epoch_is_in_mlflow_under_the_same_names(trained: Trained) -> None:

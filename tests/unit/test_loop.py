@@ -14,6 +14,7 @@ import torch.multiprocessing
 from torch import Tensor, nn
 
 from fashion_ray.models.network import LowerNetwork
+from fashion_ray.training.averaging import Averages
 from fashion_ray.training.loop import StageLoop, StageNetwork
 from fashion_ray.training.optimizers import make_optimizer
 from fashion_ray.training.schedule import Stage
@@ -221,12 +222,31 @@ def worked(rank: int, world: int) -> tuple[dict[str, Tensor], list[dict[str, flo
     return {key: value.detach() for key, value in network.state_dict().items()}, metrics
 
 
+def worked_with_statistics(rank: int, world: int) -> tuple[dict[str, Tensor], dict[str, Tensor], list[dict[str, float]]]:
+    """Weights, averages and metrics where batch norm learns from rows that differ by worker."""
+    network = tiny()
+    recipe = replace(RECIPE, batchnorm_learns=True)
+    averages, optimizer = Averages(network, 0.9), make_optimizer(network, recipe)
+    pixels, labels = toy(GLOBAL * STEPS)
+    pixels = pixels * (rank + 1) // world  # the second worker's pictures are brighter
+    metrics = []
+    for stage in STAGES:
+        loop = StageLoop(
+            network, optimizer, recipe, stage, cached=False, steps_per_epoch=STEPS, classes=COUNTS, device=CPU,
+            wrap=nn.parallel.DistributedDataParallel, averages=averages,
+        )  # fmt: skip
+        loop.train_epoch(batches(pixels, labels, GLOBAL // world), 0)
+        metrics.append(loop.evaluate(batches(*toy(GLOBAL))))
+    return {key: value.detach() for key, value in network.state_dict().items()}, averages.state, metrics
+
+
 def in_process(rank: int, world: int, folder: str) -> None:
     """What each spawned process does."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     try:
         torch.save(worked(rank, world), os.path.join(folder, f"{rank}.pt"))
+        torch.save(worked_with_statistics(rank, world), os.path.join(folder, f"statistics-{rank}.pt"))
     finally:
         torch.distributed.destroy_process_group()
 
@@ -251,3 +271,8 @@ def test_two_workers_learn_what_one_learns(tmp_path: Path) -> None:
     # They did learn, so the agreement says something.
     assert any(float((weights[key] - start[key]).abs().max()) > 0.05 for key in weights if key.endswith("weight"))
     assert metrics[-1]["train_loss"] < 0.9 * metrics[0]["train_loss"]
+    # Nor do batch-norm statistics, which each worker takes from its own rows, differ when an epoch ends.
+    first, second = (torch.load(tmp_path / f"statistics-{rank}.pt", weights_only=True) for rank in range(2))
+    for mine, theirs in zip(first[:2], second[:2], strict=True):
+        assert [key for key in mine if not torch.equal(mine[key], theirs[key])] == []
+    assert first[2] == second[2]
