@@ -27,7 +27,7 @@ from fashion_ray.catalog.pictures import decode_many
 from fashion_ray.errors import UserError
 from fashion_ray.models import bundle, engines
 from fashion_ray.models.engines import EngineChoice
-from fashion_ray.models.network import LowerNetwork
+from fashion_ray.models.network import EmbeddingNetwork
 
 BATCHES = (16, 32, 64, 128, 256, 512)
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     model = model_of(options)
     size = model.card.decoded_size
     pixels, _ = decode_many(sample(options, ["image"])["image"].to_pylist(), *size)
-    network = LowerNetwork(bundle.load(model.files, name=model.name)[1], 0)
+    network = EmbeddingNetwork(bundle.load(model.files, name=model.name)[1])
     cpus = options.cpus or os.cpu_count() or 1
     choice = engines.choose("openvino", "auto", gpus=0, **engines.of_this_node())
     with tempfile.TemporaryDirectory() as temporary:

@@ -47,8 +47,11 @@ from fashion_ray.training.recipe_options import recipe_of
 from fashion_ray.training.run import KEEP_MEMORY
 from fashion_ray.tuning.features import rows_of
 
-EPOCHS = {"heads": 3, "top1": 3, "top3": 2, "all": 1}
-"""Of each stage: the first, in which files are read and threads start, does not count where there are more."""
+EPOCHS = {"heads": 8, "top1": 3, "top3": 2, "all": 1}
+"""Of each stage: the first, in which files are read and threads start, does not count where there are more.
+
+One of the heads from the cache takes less than a second, and Ray's own processes take part of the first few seconds.
+"""
 
 VIEWS = 4
 """In the cache: with so many it should teach what pictures teach."""

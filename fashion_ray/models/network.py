@@ -50,19 +50,37 @@ class Network(nn.Module):
 
     def forward(self, pixels_BHWC: Tensor) -> tuple[Tensor, ...]:
         """Embeddings (batch, embedding_dim), then the logits (batch, classes) of each target, all float32."""
-        images = self.preprocess(pixels_BHWC)
-        embeddings = self.trunk(images)
-        if self.tta_flip:
-            embeddings = (embeddings + self.trunk(images.flip(3))) / 2
+        embeddings = self.embeddings(pixels_BHWC)
         return (embeddings.float(), *self.answers(embeddings))
+
+    def embeddings(self, pixels_BHWC: Tensor) -> Tensor:
+        """What the heads answer from, (batch, embedding_dim)."""
+        images = self.preprocess(pixels_BHWC)
+        found: Tensor = self.trunk(images)
+        return (found + self.trunk(images.flip(3))) / 2 if self.tta_flip else found
 
     def answers(self, embeddings: Tensor) -> list[Tensor]:
         """The logits of each target from embeddings."""
         return [head(embeddings).float() for head in self.heads.values()]
 
 
+class EmbeddingNetwork(nn.Module):
+    """A network without its heads, as scoring runs it: pixels to the embeddings that the heads answer from, float32."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels_BHWC: Tensor) -> Tensor:
+        """Embeddings (batch, embedding_dim)."""
+        return self.network.embeddings(pixels_BHWC).float()
+
+
 class LowerNetwork(nn.Module):
-    """Preprocessing and the frozen blocks: pixels to what enters the last `trainable` blocks, or to embeddings if 0."""
+    """Preprocessing and the frozen blocks: pixels to what enters the last `trainable` blocks, or to embeddings if 0.
+
+    Those are of the picture alone, as training sees it, also where a network answers by mirror images too.
+    """
 
     def __init__(self, network: Network, trainable: int) -> None:
         super().__init__()

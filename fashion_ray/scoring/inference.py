@@ -20,7 +20,7 @@ from fashion_ray.catalog.pictures import BadPicture, decode_many
 from fashion_ray.models import bundle, engines
 from fashion_ray.models.bundle import Card
 from fashion_ray.models.engines import EngineChoice
-from fashion_ray.models.network import LowerNetwork
+from fashion_ray.models.network import EmbeddingNetwork
 from fashion_ray.scoring.careful import DECODER, decode_carefully, load_decoder
 from fashion_ray.storage import Store
 
@@ -76,7 +76,7 @@ class Inference:
         with open(exported.with_suffix(".lock"), "w") as lock:  # one export a node
             fcntl.flock(lock, fcntl.LOCK_EX)
             known = choice.name == "openvino" and exported.exists()
-            trunk = None if known else LowerNetwork(bundle.load(files, name=name)[1], 0)
+            trunk = None if known else EmbeddingNetwork(bundle.load(files, name=name)[1])
             self._engine = engines.make(
                 trunk, pixel_shape=self.card.decoded_size, choice=choice, threads=threads, exported=exported
             )
