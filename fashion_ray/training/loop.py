@@ -190,7 +190,8 @@ class StageLoop:
         return self._model.no_sync() if parallel else contextlib.nullcontext()  # type: ignore[operator]
 
     def _forward(self, model: nn.Module, inputs: Tensor) -> list[Tensor]:
-        fast = FastDepthwise() if self._device.type == "cpu" and not self._recipe.compiler else contextlib.nullcontext()
+        convolves = self._device.type == "cpu" and self._stage.trainable and not self._recipe.compiler
+        fast = FastDepthwise() if convolves else contextlib.nullcontext()
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._recipe.bf16), fast:
             if inputs.dtype == torch.bfloat16 and not self._recipe.bf16:
                 inputs = inputs.float()
