@@ -36,7 +36,7 @@ from fashion_ray.catalog.pictures import decode_many
 from fashion_ray.config import absolute
 from fashion_ray.models import bundle, engines
 from fashion_ray.models.engines import EngineChoice
-from fashion_ray.models.network import LowerNetwork
+from fashion_ray.models.network import EmbeddingNetwork
 from fashion_ray.scoring import score as scoring
 from fashion_ray.scoring.actor import Decoding, Places, ScoringActor, read_pictures
 from fashion_ray.scoring.gates import Limits
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
     pixels, _ = decode_many(sample(options, ["image"], at_most=True)["image"].to_pylist(), *model.card.decoded_size)
     with tempfile.TemporaryDirectory() as temporary:
         exported = Path(temporary) / "graph.xml"
-        network = LowerNetwork(bundle.load(model.files, name=model.name)[1], 0)
+        network = EmbeddingNetwork(bundle.load(model.files, name=model.name)[1])
         engines.make(network, pixel_shape=model.card.decoded_size, choice=choice, threads=cpus, exported=exported)
         found = sweep(exported, pixels[:SWEPT_ROWS], choice, cpus, 2)
         best = max(found, key=lambda setting: found[setting])

@@ -100,7 +100,7 @@ def seal(card: Card, weights: Mapping[str, Tensor]) -> Card:
     """The card with the versions that its fields and these weights have."""
     # What a card of an older format has not is left out, so that its versions stay what they were.
     pooling = [card.pooling] if card.pooling != "average" else []
-    mirrored = ["tta_flip"] if card.tta_flip else []
+    mirrored = ["tta_flip, in every engine"] if card.tta_flip else []  # "tta_flip" was of engines that left it out
     trunk = digest(
         [card.backbone, card.mean, card.std, card.decoded_size, card.input_size, *pooling, *mirrored],
         {key: value for key, value in weights.items() if key.startswith("trunk.")},
