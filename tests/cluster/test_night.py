@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import ray
+from mlflow import MlflowClient
 
 from fashion_ray import metrics, snapshots, tracking
 from fashion_ray.catalog.demo import DemoFeed
@@ -90,6 +91,17 @@ def held(store: Store, has: Resources, **asked: Any) -> tuple[Book, bool]:
     return steps.hold(NightlyOptions(root=store.uri, limits=LIMITS, **asked), store, lambda: nullcontext(has))
 
 
+def agrees_with_mlflow(told: dict[str, Any], client: MlflowClient) -> None:
+    """A night's pages are there, and its runs are finished: the steps' below the night's, which has its figures."""
+    assert all(Path(place).exists() for place in told["links"].values())
+    assert set(told["links"]) == {"data", "changes", "scores", "similar"}
+    runs = {name: client.get_run(run_id) for name, run_id in told["runs"].items()}
+    assert set(runs) == {"nightly", "ingest", "score", "similar"} and {run.info.status for run in runs.values()} == {"FINISHED"}
+    parents = {runs[name].data.tags["mlflow.parentRunId"] for name in ("ingest", "score", "similar")}
+    assert parents == {runs["nightly"].info.run_id}
+    assert runs["nightly"].data.metrics["night/scored"] == told["counts"]["scored"]
+
+
 def test_a_night_from_the_feed_to_the_pager(
     store: Store, catalog: snapshots.Snapshot, model: ResolvedModel, cache: str, resources: Resources,
     tracked: tracking.Tracking, tmp_path: Path,
@@ -114,13 +126,7 @@ def test_a_night_from_the_feed_to_the_pager(
     assert counts["catalog"] == counts["scored"] == len(ids) + 1 and counts["carried_over"] == counts["quarantined"] == 0
     scores = open_scores(own_store.uri).to_table(columns=["product_id"])["product_id"].to_pylist()
     assert sorted(scores) == sorted([*ids[1:], "new1", "new2"])
-    assert all(Path(place).exists() for place in told["links"].values())
-    assert set(told["links"]) == {"data", "changes", "scores", "similar"}
-    client = tracked.client()
-    runs = {name: client.get_run(run_id) for name, run_id in told["runs"].items()}
-    assert set(runs) == {"nightly", "ingest", "score", "similar"} and {run.info.status for run in runs.values()} == {"FINISHED"}
-    parents = {runs[name].data.tags["mlflow.parentRunId"] for name in ("ingest", "score", "similar")}
-    assert parents == {runs["nightly"].info.run_id} and runs["nightly"].data.metrics["night/scored"] == len(ids) + 1
+    agrees_with_mlflow(told, tracked.client())
 
     published = snapshots.current(own_store, "scores")
     _, done = steps.hold(NightlyOptions(root=own_store.uri, **asked, night="n1", delta=True), own_store, unreachable)
