@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.material import BenchmarkOptions, model_of, report, sample
 from fashion_ray import cli
 from fashion_ray.catalog.pictures import decode_many
-from fashion_ray.models import bundle, engines, taxonomy
+from fashion_ray.models import bundle, decisions, engines
 from fashion_ray.models.bundle import Card
 from fashion_ray.models.engines import EngineChoice
 
@@ -73,7 +73,7 @@ def shown(values: object) -> str:
 def answers(outputs: list[np.ndarray], card: Card) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Embeddings, and the index of the predicted class of each target."""
     embeddings, *logits = outputs
-    decided = taxonomy.decide(dict(zip(card.targets, logits, strict=True)), card.taxonomy, card.temperatures)
+    decided = decisions.decide(dict(zip(card.targets, logits, strict=True)), card.taxonomy, card.temperatures)
     return embeddings, {target: answer.predicted for target, answer in decided.items()}
 
 

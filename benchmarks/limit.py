@@ -38,9 +38,10 @@ from fashion_ray.models import bundle, engines
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.models.network import EmbeddingNetwork
 from fashion_ray.scoring import score as scoring
-from fashion_ray.scoring.actor import Decoding, Places, ScoringActor, read_pictures
+from fashion_ray.scoring.actor import ScoringActor
 from fashion_ray.scoring.gates import Limits
 from fashion_ray.scoring.inference import ResolvedModel
+from fashion_ray.scoring.pictures import Decoding, Places, read_pictures
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from fashion_ray import snapshots, tracking
 from fashion_ray.errors import ReconciliationError, UserError
-from fashion_ray.models import taxonomy
+from fashion_ray.models import decisions
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.promotion.comparison import TargetComparison, compare
 from fashion_ray.promotion.decision import objections
@@ -177,7 +177,7 @@ def _answers(contest: Contest, store: Store, model: ResolvedModel, choice: Engin
 def _named(model: ResolvedModel, rows: HeldOut) -> dict[str, list[str | None]]:
     """The labels that a model answers, null for `(other)`."""
     card = model.card
-    answers = taxonomy.decide(rows.logits, card.taxonomy, card.temperatures)
+    answers = decisions.decide(rows.logits, card.taxonomy, card.temperatures)
     return {target: [card.classes[target][index] for index in answer.predicted] for target, answer in answers.items()}
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from fashion_ray.catalog import schema
 from fashion_ray.catalog.pictures import DECODER_VERSION
-from fashion_ray.models import taxonomy
+from fashion_ray.models import decisions
 from fashion_ray.models.bundle import Card
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.scoring.inference import Output
@@ -17,13 +17,13 @@ from fashion_ray.snapshots import fingerprint
 def score_rows(catalog: pa.Table, output: Output, card: Card, choice: EngineChoice, *, run_id: str, scored_at: str) -> pa.Table:
     """The scores of the rows that could be decoded, in the catalog's order (schema.scores)."""
     good = np.array([row for row in range(catalog.num_rows) if row not in output.bad], dtype=np.int64)
-    answers = taxonomy.decide(
+    answers = decisions.decide(
         {target: values[good] for target, values in output.logits.items()}, card.taxonomy, card.temperatures
     )
     hashes = catalog["image_sha256"].take(pa.array(good))
     data: dict[str, pa.Array] = {"product_id": catalog["product_id"].take(pa.array(good))}
     for target, answer in answers.items():
-        data |= taxonomy.columns(target, answer, card.classes[target], card.review_thresholds(target))
+        data |= decisions.columns(target, answer, card.classes[target], card.review_thresholds(target))
     flat = pa.array(np.ascontiguousarray(output.embeddings[good], dtype=np.float32).ravel())
     data["embedding"] = pa.FixedSizeListArray.from_arrays(flat, card.embedding_dim)
     data["image_sha256"] = hashes

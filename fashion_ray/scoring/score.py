@@ -27,12 +27,13 @@ from fashion_ray.errors import ConflictError, GateRefused, ReconciliationError, 
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.scoring import night as nights
 from fashion_ray.scoring import staging
-from fashion_ray.scoring.actor import Decoding, Places, ScoringActor, read_pictures
+from fashion_ray.scoring.actor import ScoringActor
 from fashion_ray.scoring.careful import DECODER
 from fashion_ray.scoring.compare import Comparison, compare, total_centroids
 from fashion_ray.scoring.gates import Limits
 from fashion_ray.scoring.inference import ResolvedModel
 from fashion_ray.scoring.night import Night, plan_night
+from fashion_ray.scoring.pictures import Decoding, Places, read_pictures
 from fashion_ray.scoring.plan import plan_engines
 from fashion_ray.scoring.publishing import write_report
 from fashion_ray.scoring.rows import score_key

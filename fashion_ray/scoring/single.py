@@ -8,7 +8,7 @@ import numpy as np
 
 from fashion_ray.catalog.pictures import MAX_BYTES, BadPicture, open_rgb
 from fashion_ray.errors import UserError
-from fashion_ray.models import taxonomy
+from fashion_ray.models import decisions
 from fashion_ray.models.engines import EngineChoice
 from fashion_ray.scoring.inference import Inference, ResolvedModel
 
@@ -20,7 +20,7 @@ def score_picture(
     inference = Inference(model.files, name=model.name, choice=choice, threads=os.cpu_count() or 1, cache=cache)
     output = inference([picture])
     card = model.card
-    answers = taxonomy.decide(output.logits, card.taxonomy, card.temperatures)
+    answers = decisions.decide(output.logits, card.taxonomy, card.temperatures)
     return {
         target: [
             (card.classes[target][index], float(chance))

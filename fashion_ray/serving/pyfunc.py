@@ -18,7 +18,7 @@ import pandas as pd
 from fashion_ray.catalog.pictures import BadPicture
 from fashion_ray.config import default_cache
 from fashion_ray.errors import UserError
-from fashion_ray.models import bundle, engines, taxonomy
+from fashion_ray.models import bundle, decisions, engines
 from fashion_ray.models.bundle import Card
 from fashion_ray.scoring.inference import Inference
 
@@ -83,11 +83,11 @@ def content_of(value: object) -> bytes | BadPicture:
 
 def answers(card: Card, logits: Mapping[str, Any], bad: Mapping[int, BadPicture]) -> pd.DataFrame:
     """The table of some rows' logits; rows in `bad` have an error and no answer."""
-    found = taxonomy.decide(logits, card.taxonomy, card.temperatures)
+    found = decisions.decide(logits, card.taxonomy, card.temperatures)
     rows = range(len(next(iter(logits.values()))))
     data: dict[str, list[object]] = {}
     for target, answer in found.items():
-        for name, values in taxonomy.columns(target, answer, card.classes[target], card.review_thresholds(target)).items():
+        for name, values in decisions.columns(target, answer, card.classes[target], card.review_thresholds(target)).items():
             data[name] = [None if row in bad else value for row, value in zip(rows, values.to_pylist(), strict=True)]
     data[ERROR] = [f"{bad[row].reason}: {bad[row].detail}" if row in bad else None for row in rows]
     return pd.DataFrame(data, dtype=object)  # so that what is missing is null, in JSON too, and never a NaN

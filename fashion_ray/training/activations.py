@@ -28,8 +28,9 @@ import torch
 from torch import Tensor
 
 from fashion_ray.errors import UserError
-from fashion_ray.training.imbalance import Sampling, drawn
+from fashion_ray.training.imbalance import Sampling
 from fashion_ray.training.losses import Batch
+from fashion_ray.training.sampling import drawn, row_weights
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Activations:
         order = (
             torch.randperm(rows, generator=generator)
             if sampling is None
-            else drawn(sampling.of_rows(self.labels), rows, generator)
+            else drawn(row_weights(sampling, self.labels), rows, generator)
         )
         which = torch.randint(0, self.views, (rows,), generator=generator)
         for start in range(0, rows - batch_size + 1, batch_size):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fashion_ray.models import taxonomy
+from fashion_ray.models import decisions
 from fashion_ray.models.bundle import Card
 from fashion_ray.training import review
 from fashion_ray.training.curves import evaluate_curves
@@ -22,14 +22,14 @@ from fashion_ray.training.vocabulary import Vocabulary, known_truth
 
 log = logging.getLogger(__name__)
 
-Decided = dict[str, taxonomy.Answer]
+Decided = dict[str, decisions.Answer]
 
 
 def calibrate(card: Card, held_out: HeldOut, vocabulary: Vocabulary, *, review_precision: float) -> Card:
     """The card with temperatures and review thresholds fitted on validation rows."""
     logits = {target: torch.from_numpy(values) for target, values in held_out.logits.items()}
     labels = {target: torch.from_numpy(vocabulary.encode(target, held_out.labels[target])) for target in logits}
-    fitted = replace(card, temperatures=taxonomy.fit_temperatures(logits, labels, card.taxonomy))
+    fitted = replace(card, temperatures=decisions.fit_temperatures(logits, labels, card.taxonomy))
     found = {}
     for target, answer in decide(fitted, held_out).items():
         labelled, right = judged(answer, target, held_out, vocabulary)
@@ -44,7 +44,7 @@ def calibrate(card: Card, held_out: HeldOut, vocabulary: Vocabulary, *, review_p
     )
 
 
-def judged(answer: taxonomy.Answer, target: str, held_out: HeldOut, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
+def judged(answer: decisions.Answer, target: str, held_out: HeldOut, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
     """Which rows have a label, and whose answer is right, bool (rows,); null is right for a label too rare to be known."""
     labels = held_out.labels[target]
     return np.array([label is not None for label in labels], dtype=bool), answer.predicted == vocabulary.encode(target, labels)
@@ -52,14 +52,14 @@ def judged(answer: taxonomy.Answer, target: str, held_out: HeldOut, vocabulary: 
 
 def decide(card: Card, held_out: HeldOut) -> Decided:
     """The model's answers for some rows."""
-    return taxonomy.decide(held_out.logits, card.taxonomy, card.temperatures)
+    return decisions.decide(held_out.logits, card.taxonomy, card.temperatures)
 
 
 def probabilities(card: Card, held_out: HeldOut) -> dict[str, np.ndarray]:
     """The calibrated probability of every class, (rows, classes) a target, with the category levels decoded together."""
     logits = {target: torch.from_numpy(values) for target, values in held_out.logits.items()}
     with torch.inference_mode():
-        found, _ = taxonomy.log_probabilities(logits, card.taxonomy, card.temperatures)
+        found, _ = decisions.log_probabilities(logits, card.taxonomy, card.temperatures)
         return {target: values.exp().numpy() for target, values in found.items()}
 
 
@@ -129,10 +129,10 @@ def _slices(target: str, rows: pd.DataFrame, held_out: HeldOut, training: Traini
     return evaluate_slices(rows["truth"].tolist(), rows["predicted"].tolist(), columns)
 
 
-def _review(card: Card, target: str, answer: taxonomy.Answer, held_out: HeldOut, vocabulary: Vocabulary) -> Review:
+def _review(card: Card, target: str, answer: decisions.Answer, held_out: HeldOut, vocabulary: Vocabulary) -> Review:
     names, thresholds = card.classes[target], card.review_thresholds(target)
     labelled, right = judged(answer, target, held_out, vocabulary)
-    flagged = taxonomy.needs_review(answer, thresholds)
+    flagged = decisions.needs_review(answer, thresholds)
     return evaluate_review(
         names, thresholds, predicted=answer.predicted[labelled], right=right[labelled], flagged=flagged[labelled]
     )

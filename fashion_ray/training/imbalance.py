@@ -1,18 +1,16 @@
-"""Common and rare classes, made more even for training alone. In: classes of training rows. Out: copies, draws, loss weights.
+"""Common and rare classes, made more even for training alone. In: classes of training rows. Out: copies, loss weights.
 
-The catalog is not touched: a row is fed to training as often as its number of copies says, 0 being not at all. Or rows are
-drawn anew in each epoch, those of rare classes more often.
+The catalog is not touched: a row is fed to training as often as its number of copies says, 0 being not at all. Drawing rows
+anew in each epoch, those of rare classes more often, is in sampling.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import torch
-from torch import Tensor
 
 from fashion_ray.models.taxonomy import levels_among
 from fashion_ray.training.vocabulary import bucket
@@ -144,34 +142,3 @@ class Sampling:
 
     weights: tuple[float, ...]
     """Of its classes; a row without a label is drawn as often as the mean row, 1."""
-
-    def of_rows(self, labels: Tensor) -> Tensor:
-        """The weight of each row, float64 (rows,), from labels (rows, targets)."""
-        classes = labels[:, self.column]
-        weights = torch.tensor(self.weights, dtype=torch.float64)
-        return torch.where(classes >= 0, weights[classes.clamp_min(0)], 1.0)
-
-
-def drawn(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Indices of `count` rows drawn with replacement, each with a chance in proportion to its weight."""
-    edges = weights.cumsum(0)  # multinomial takes no more than 2 ** 24 rows
-    return torch.searchsorted(
-        edges, torch.rand(count, generator=generator, dtype=torch.float64) * edges[-1], right=True
-    ).clamp_max(len(weights) - 1)
-
-
-def resampled(
-    batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], sampling: Sampling, *, window: int, generator: torch.Generator
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """As many batches of a stream of (pixels, labels, copy), drawn with replacement from the last `window` of them."""
-    held: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for batch in batches:
-        held = [*held[-window + 1 :], batch]
-        labels = np.concatenate([one[1] for one in held])
-        chosen = drawn(sampling.of_rows(torch.from_numpy(labels)), len(batch[1]), generator).numpy()
-        starts = np.cumsum([0, *(len(one[1]) for one in held)])
-        which = np.searchsorted(starts, chosen, side="right") - 1
-        found = [
-            np.stack([held[n][part][row] for n, row in zip(which, chosen - starts[which], strict=True)]) for part in range(3)
-        ]
-        yield found[0], found[1], found[2]

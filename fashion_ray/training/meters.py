@@ -5,19 +5,24 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import MulticlassAccuracy
 
 from fashion_ray.errors import UserError
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 
 class Meters:
     """Loss and accuracy over an epoch, reduced exactly over all workers whatever the order and number of their rows."""
 
     def __init__(self, classes: Mapping[str, int], device: torch.device, target_weights: Sequence[float] = ()) -> None:
+        from torchmetrics import MeanMetric  # two seconds, which only workers need to spend
+        from torchmetrics.classification import MulticlassAccuracy
+
         self._weights = dict(zip(classes, target_weights or [1.0] * len(classes), strict=True))
         self._finite = MeanMetric(nan_strategy="ignore").to(device)
         self._losses = {target: MeanMetric(nan_strategy="ignore").to(device) for target in classes}

@@ -40,6 +40,7 @@ from fashion_ray.storage import Store
 from fashion_ray.training import checkpoint, feeding, worker
 from fashion_ray.training.calibrate import calibrate, evaluate
 from fashion_ray.training.deployed import predict, training_side
+from fashion_ray.training.epoch_logger import EpochLogger
 from fashion_ray.training.evaluation import TargetEvaluation
 from fashion_ray.training.options import TrainOptions
 from fashion_ray.training.preparing import Prepared
@@ -161,18 +162,6 @@ def _settings(prepared: Prepared, store: Store, choice: EngineChoice, threads: i
         cache_limit=options.cache_limit * 1e9, data_key=prepared.data_key,
         train_rows=fed.rows, validation_rows=prepared.side_rows["validation"],
     )  # fmt: skip
-
-
-class EpochLogger(UserCallback):  # type: ignore[misc]
-    """Sends each epoch's metrics to MLflow from the controller, so the UI shows a run while it trains."""
-
-    def __init__(self, run: tracking.TrackedRun) -> None:
-        self._run = run
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Log the first rank's figures; all ranks' are the same."""
-        row = metrics[0]
-        self._run.metrics({key: value for key, value in row.items() if isinstance(value, float)}, step=row["epoch"])
 
 
 def _scaling(plan: WorkerPlan) -> ScalingConfig:

@@ -33,12 +33,13 @@ from fashion_ray.training import activations, checkpoint, feeding, stage_cache
 from fashion_ray.training.augment import Augmentation, augmented, views_of
 from fashion_ray.training.averaging import Averages
 from fashion_ray.training.checkpoint import Progress
-from fashion_ray.training.imbalance import Sampling, resampled
+from fashion_ray.training.imbalance import Sampling
 from fashion_ray.training.loop import StageLoop
 from fashion_ray.training.losses import Batch
 from fashion_ray.training.optimizers import make_optimizer
 from fashion_ray.training.rates import ramp, suggested
 from fashion_ray.training.recipe import Recipe
+from fashion_ray.training.sampling import resampled
 from fashion_ray.training.schedule import Stage, direction, should_stop
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,8 @@ MAY_IMPORT_RAY = {
     f"fashion_ray.{name}"
     for name in (
         "cluster", "metrics", "catalog.running", "catalog.reading", "training.feeding", "training.worker", "training.run",
-        "scoring.score", "scoring.actor", "scoring.answering", "tuning.running", "insight.spreading", "insight.similar",
+        "training.epoch_logger", "scoring.score", "scoring.actor", "scoring.answering", "tuning.running", "insight.spreading",
+        "insight.similar",
     )
 }  # fmt: skip
 MAY_IMPORT_MLFLOW = {"fashion_ray.tracking"}
@@ -38,10 +39,10 @@ PURE_PATTERNS = tuple(
         "training.vocabulary", "training.augment", "training.options", "training.loop", "training.activations",
         "training.topology", "training.evaluation", "training.curves", "training.intervals", "training.reliability",
         "training.slices", "training.mistakes", "training.artifacts", "training.sides", "training.imbalance", "training.review",
-        "training.recipe*", "training.losses", "training.meters", "training.optimizers", "training.rates", "training.averaging",
-        "training.mixing", "training.checkpoint", "training.stage_cache",
+        "training.sampling", "training.recipe*", "training.meters", "training.optimizers", "training.rates",
+        "training.averaging", "training.losses", "training.mixing", "training.checkpoint", "training.stage_cache",
         "scoring.plan", "scoring.options", "scoring.night", "scoring.careful", "scoring.rows", "scoring.inference",
-        "scoring.single", "scoring.timing", "scoring.changes", "scoring.drift", "scoring.gates",
+        "scoring.pictures", "scoring.single", "scoring.timing", "scoring.changes", "scoring.drift", "scoring.gates",
         "catalog.statistics", "pages.*", "browsing.*",
         "promotion.paired", "promotion.five_by_two", "promotion.comparison", "promotion.lineage", "promotion.decision",
         "promotion.options", "serving.pyfunc",
@@ -146,12 +147,22 @@ def test_nothing_imports_the_jobs() -> None:
     assert [name_of(path) for path in SOURCES if imports_package(path, "jobs")] == []
 
 
-def test_importing_pure_modules_loads_neither_ray_nor_mlflow() -> None:
+@pytest.mark.parametrize(
+    ("names", "unwanted"),
+    [
+        (PURE, ("ray", "mlflow")),
+        (("fashion_ray.catalog.reading", "fashion_ray.training.feeding", "fashion_ray.scoring.pictures"), ("torch",)),
+        (("fashion_ray.training.worker", "fashion_ray.training.run"), ("torchmetrics", "torchvision", "timm")),
+        (("fashion_ray.training.epoch_logger",), ("torch", "matplotlib", "sklearn")),
+    ],
+    ids=["pure modules", "readers of pictures", "the side of a training that computes nothing", "the controller"],
+)
+def test_a_process_loads_no_library_that_it_has_no_use_for(names: tuple[str, ...], unwanted: tuple[str, ...]) -> None:
     script = (
         "import importlib, sys\n"
-        f"for name in {PURE!r}:\n"
+        f"for name in {names!r}:\n"
         "    importlib.import_module(name)\n"
-        "    late = [edge for edge in ('ray', 'mlflow') if edge in sys.modules]\n"
+        f"    late = [library for library in {unwanted!r} if library in sys.modules]\n"
         "    if late: sys.exit(f'{name} loads {late}')\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)

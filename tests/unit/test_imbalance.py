@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from fashion_ray.training.imbalance import Sampling, balanced_target, copies, drawn, feed, repeated, resampled, weights
+from fashion_ray.training.imbalance import Sampling, balanced_target, copies, feed, repeated, weights
+from fashion_ray.training.sampling import drawn, resampled, row_weights
 
 SIZES = {0: 500, 1: 100, 2: 30, 3: 7, 4: 1, -1: 40}
 CLASSES = np.random.default_rng(0).permutation(np.repeat(list(SIZES), list(SIZES.values())))
@@ -161,7 +162,7 @@ LABELS = torch.stack([torch.zeros(len(CLASSES), dtype=torch.long), torch.from_nu
 
 
 def test_rows_drawn_by_the_weights_of_their_classes_come_equally_often() -> None:
-    rows = BALANCED.of_rows(LABELS)
+    rows = row_weights(BALANCED, LABELS)
     assert float(rows[CLASSES >= 0].mean()) == pytest.approx(1) and set(rows[CLASSES < 0].tolist()) == {1.0}
     found = CLASSES[drawn(rows, 60_000, torch.Generator().manual_seed(0)).numpy()]
     labelled = found[found >= 0]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fashion_ray.catalog import schema
-from fashion_ray.models import taxonomy
+from fashion_ray.models import decisions, taxonomy
 from fashion_ray.models.taxonomy import Taxonomy
 
 CLASSES: dict[str, list[str | None]] = {
@@ -104,14 +104,14 @@ def test_levels_of_both_families_make_no_tree() -> None:
 def test_decoded_labels_always_form_a_path_that_training_has_seen(scale: float) -> None:
     learnt, allowed = tree(), SEEN | OTHERS
     for seed in range(20):
-        answers = taxonomy.decide(logits(50, scale=scale, seed=seed), learnt, ONES)
+        answers = decisions.decide(logits(50, scale=scale, seed=seed), learnt, ONES)
         labels = [[CLASSES[level][index] for index in answers[level].predicted] for level in learnt.levels]
         assert set(zip(*labels, strict=True)) <= allowed
 
 
 def test_every_path_can_be_the_answer() -> None:
     learnt = tree()
-    found = taxonomy.decide(logits(3000, scale=5.0), learnt, ONES)
+    found = decisions.decide(logits(3000, scale=5.0), learnt, ONES)
     assert set(zip(*(found[level].predicted.tolist() for level in learnt.levels), strict=True)) == set(learnt.paths)
 
 
@@ -120,7 +120,7 @@ def test_the_best_path_wins_over_the_best_class_of_a_level() -> None:
     values["masterCategory"][0] = [0, 0, 3]  # Footwear
     values["subCategory"][0] = [0, 0, 6, 0]  # but the lower levels are surer that these are Ties
     values["articleType"][0] = [0, 0, 0, 6, 0]
-    found = taxonomy.decide(values, tree(), ONES)
+    found = decisions.decide(values, tree(), ONES)
     assert [CLASSES[level][found[level].predicted[0]] for level in schema.CATEGORY_LEVELS] == ["Accessories", "Ties", "Ties"]
 
 
@@ -129,9 +129,9 @@ def test_the_other_leaf_of_every_parent_has_no_article_type(master: str, sub: st
     values = {target: np.zeros((1, len(names)), dtype=np.float32) for target, names in CLASSES.items()}
     for target, name in (("masterCategory", master), ("subCategory", sub), ("articleType", None)):
         values[target][0, CLASSES[target].index(name)] = 9.0
-    found = taxonomy.decide(values, tree(), ONES)["articleType"]
+    found = decisions.decide(values, tree(), ONES)["articleType"]
     assert CLASSES["articleType"][found.predicted[0]] is None
-    table = taxonomy.columns("articleType", found, CLASSES["articleType"], [0.5] * len(CLASSES["articleType"]))
+    table = decisions.columns("articleType", found, CLASSES["articleType"], [0.5] * len(CLASSES["articleType"]))
     assert table["articleType_predicted"].to_pylist() == [None]
     assert table["articleType_top3"].to_pylist()[0][0]["label"] is None
     assert table["articleType_probability"].to_pylist()[0] > 0.9
@@ -141,13 +141,13 @@ def test_the_other_leaf_of_every_parent_has_no_article_type(master: str, sub: st
 def test_probabilities_lie_in_0_to_1_and_those_of_a_target_sum_to_1(scale: float) -> None:
     values = logits(200, scale=scale)
     tensors = {target: torch.from_numpy(array) for target, array in values.items()}
-    found, joint = taxonomy.log_probabilities(tensors, tree(), ONES)
+    found, joint = decisions.log_probabilities(tensors, tree(), ONES)
     assert joint is not None
     assert torch.allclose(joint.exp().sum(1), torch.ones(200), atol=1e-4)
     for target, array in found.items():
         assert array.shape == values[target].shape
         assert torch.allclose(array.exp().sum(1), torch.ones(200), atol=1e-4), target
-    for answer in taxonomy.decide(values, tree(), ONES).values():
+    for answer in decisions.decide(values, tree(), ONES).values():
         for chances in (answer.probability, answer.top_probabilities):
             assert np.isfinite(chances).all() and (chances >= 0).all() and (chances <= 1).all()
             assert chances.dtype == np.float32
@@ -156,7 +156,7 @@ def test_probabilities_lie_in_0_to_1_and_those_of_a_target_sum_to_1(scale: float
 def test_probabilities_of_levels_are_sums_over_paths() -> None:
     values = {target: torch.from_numpy(array) for target, array in logits(4, scale=1.0).items()}
     learnt = tree()
-    found, _ = taxonomy.log_probabilities(values, learnt, ONES)
+    found, _ = decisions.log_probabilities(values, learnt, ONES)
     for row in range(4):
         weights = {
             path: float(np.exp(sum(float(values[level][row, index]) for level, index in zip(learnt.levels, path, strict=True))))
@@ -170,7 +170,7 @@ def test_probabilities_of_levels_are_sums_over_paths() -> None:
 
 def test_top3_starts_with_the_predicted_label_and_repeats_none() -> None:
     for seed in range(10):
-        for target, answer in taxonomy.decide(logits(100, seed=seed), tree(), ONES).items():
+        for target, answer in decisions.decide(logits(100, seed=seed), tree(), ONES).items():
             assert answer.top_classes.shape == (100, min(3, len(CLASSES[target])))
             assert np.array_equal(answer.top_classes[:, 0], answer.predicted)
             assert np.array_equal(answer.top_probabilities[:, 0], answer.probability)
@@ -178,15 +178,15 @@ def test_top3_starts_with_the_predicted_label_and_repeats_none() -> None:
 
 
 def test_a_target_of_two_classes_has_a_top_of_two() -> None:
-    found = taxonomy.decide({"usage": np.array([[0.0, 2.0]], dtype=np.float32)}, Taxonomy(levels=(), paths=()), {"usage": 1.0})
+    found = decisions.decide({"usage": np.array([[0.0, 2.0]], dtype=np.float32)}, Taxonomy(levels=(), paths=()), {"usage": 1.0})
     assert found["usage"].top_classes.tolist() == [[1, 0]]
-    table = taxonomy.columns("usage", found["usage"], ["Casual", "Sports"], [0.5, 0.5])
+    table = decisions.columns("usage", found["usage"], ["Casual", "Sports"], [0.5, 0.5])
     assert [entry["label"] for entry in table["usage_top3"].to_pylist()[0]] == ["Sports", "Casual"]
 
 
 def test_other_targets_stand_alone() -> None:
     values = logits(50)
-    with_tree, without = taxonomy.decide(values, tree(), ONES), taxonomy.decide(values, Taxonomy(levels=(), paths=()), ONES)
+    with_tree, without = decisions.decide(values, tree(), ONES), decisions.decide(values, Taxonomy(levels=(), paths=()), ONES)
     expected = torch.softmax(torch.from_numpy(values["season"]), dim=1).numpy()
     for found in (with_tree, without):
         assert np.array_equal(found["season"].predicted, values["season"].argmax(1))
@@ -197,17 +197,17 @@ def test_other_targets_stand_alone() -> None:
 def test_a_temperature_makes_less_sure_and_changes_no_single_answer() -> None:
     values = {"season": logits(100)["season"]}
     none = Taxonomy(levels=(), paths=())
-    sure, unsure = (taxonomy.decide(values, none, {"season": t})["season"] for t in (1.0, 4.0))
+    sure, unsure = (decisions.decide(values, none, {"season": t})["season"] for t in (1.0, 4.0))
     assert np.array_equal(sure.predicted, unsure.predicted)
     assert (unsure.probability < sure.probability).all()
 
 
 def test_no_rows_give_no_answers() -> None:
-    answers = taxonomy.decide({target: values[:0] for target, values in logits(1).items()}, tree(), ONES)
+    answers = decisions.decide({target: values[:0] for target, values in logits(1).items()}, tree(), ONES)
     for target, answer in answers.items():
         assert all(
             len(column) == 0
-            for column in taxonomy.columns(target, answer, CLASSES[target], [0.5] * len(CLASSES[target])).values()
+            for column in decisions.columns(target, answer, CLASSES[target], [0.5] * len(CLASSES[target])).values()
         )
 
 
@@ -235,7 +235,7 @@ def test_other_is_answered_where_it_is_likelier_than_its_threshold(
     share: float, threshold: float, answer: str | None, tree_too: bool
 ) -> None:
     learnt = tree() if tree_too else Taxonomy(levels=(), paths=())
-    found = taxonomy.decide(unsure(share), replace(learnt, others={"articleType": 4}, other_threshold=threshold), ONES)
+    found = decisions.decide(unsure(share), replace(learnt, others={"articleType": 4}, other_threshold=threshold), ONES)
     assert CLASSES["articleType"][found["articleType"].predicted[0]] == answer
     assert found["articleType"].top_classes[0, 0] == found["articleType"].predicted[0]
     assert found["articleType"].probability[0] == pytest.approx(share if answer is None else 1 - share, abs=1e-4)
@@ -246,8 +246,8 @@ def test_other_competes_with_all_classes_together() -> None:
     values = unsure(0.4)
     values["articleType"][0, :2] = np.log(0.3)
     parts = Taxonomy(levels=(), paths=(), others={"articleType": 4}, other_threshold=0.5)
-    assert taxonomy.decide(values, replace(parts, other_threshold=0.0), ONES)["articleType"].predicted[0] == 4
-    assert taxonomy.decide(values, parts, ONES)["articleType"].predicted[0] != 4
+    assert decisions.decide(values, replace(parts, other_threshold=0.0), ONES)["articleType"].predicted[0] == 4
+    assert decisions.decide(values, parts, ONES)["articleType"].predicted[0] != 4
 
 
 def test_a_parent_without_classes_keeps_other_as_its_only_leaf() -> None:
@@ -258,16 +258,16 @@ def test_a_parent_without_classes_keeps_other_as_its_only_leaf() -> None:
     learnt = replace(taxonomy.learn(CLASSES, rows), others={"articleType": 4}, other_threshold=1.0)
     values = {target: np.zeros((1, len(names)), dtype=np.float32) for target, names in CLASSES.items()}
     values["masterCategory"][0, 2] = values["subCategory"][0, 1] = 9.0
-    found = taxonomy.decide(values, learnt, ONES)
+    found = decisions.decide(values, learnt, ONES)
     assert [CLASSES[level][found[level].predicted[0]] for level in learnt.levels] == ["Footwear", "Socks", None]
 
 
 def test_columns_have_the_types_of_the_scores_table() -> None:
     targets = list(CLASSES)
-    answers = taxonomy.decide(logits(20), tree(), ONES)
+    answers = decisions.decide(logits(20), tree(), ONES)
     wanted = schema.scores(targets, 4)
     for target in targets:
-        table = taxonomy.columns(target, answers[target], CLASSES[target], [0.5] * len(CLASSES[target]))
+        table = decisions.columns(target, answers[target], CLASSES[target], [0.5] * len(CLASSES[target]))
         assert list(table) == [f"{target}_{part}" for part in ("predicted", "probability", "top3", "needs_review")]
         for name, column in table.items():
             assert column.type == wanted.field(name).type, name
@@ -275,13 +275,13 @@ def test_columns_have_the_types_of_the_scores_table() -> None:
 
 
 def test_columns_say_what_the_answer_says() -> None:
-    answer = taxonomy.Answer(
+    answer = decisions.Answer(
         predicted=np.array([1, 0]),
         probability=np.array([0.9, 0.4], dtype=np.float32),
         top_classes=np.array([[1, 2], [0, 2]]),
         top_probabilities=np.array([[0.9, 0.05], [0.4, 0.35]], dtype=np.float32),
     )
-    table = pa.table(taxonomy.columns("season", answer, ["Fall", "Summer", None], [0.5, 0.5, 0.5])).to_pylist()
+    table = pa.table(decisions.columns("season", answer, ["Fall", "Summer", None], [0.5, 0.5, 0.5])).to_pylist()
     assert [row["season_predicted"] for row in table] == ["Summer", "Fall"]
     assert [row["season_needs_review"] for row in table] == [False, True]
     assert [[entry["label"] for entry in row["season_top3"]] for row in table] == [["Summer", None], ["Fall", None]]
@@ -291,10 +291,10 @@ def test_columns_say_what_the_answer_says() -> None:
 
 def test_an_answer_needs_review_below_the_threshold_of_its_predicted_class() -> None:
     probability = np.array([0.7, 0.7, 0.7, 1.0], dtype=np.float32)
-    answer = taxonomy.Answer(
+    answer = decisions.Answer(
         predicted=np.array([0, 1, 2, 2]), probability=probability,
         top_classes=np.array([[0], [1], [2], [2]]), top_probabilities=probability[:, None],
     )  # fmt: skip
     thresholds = [float(np.float32(0.7)), 0.8, 1.1]
-    marked = taxonomy.columns("season", answer, ["Fall", "Summer", None], thresholds)["season_needs_review"]
+    marked = decisions.columns("season", answer, ["Fall", "Summer", None], thresholds)["season_needs_review"]
     assert marked.to_pylist() == [False, True, True, True], "at the threshold is enough, and nothing reaches one above 1"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fashion_ray.catalog import schema
-from fashion_ray.models import taxonomy
+from fashion_ray.models import decisions
 from fashion_ray.models.taxonomy import Taxonomy
 from tests.unit.test_taxonomy import CLASSES, ONES, logits, tree
 
@@ -24,7 +24,7 @@ def drawn(rows: int, classes: int, temperature: float, *, seed: int = 0) -> tupl
 def test_finds_the_temperature_that_logits_were_made_with(temperature: float) -> None:
     values, labels = drawn(4000, 6, temperature)
     other, _ = drawn(4000, 3, 1.7, seed=1)
-    found = taxonomy.fit_temperatures(
+    found = decisions.fit_temperatures(
         {"season": values, "usage": other}, {"season": labels, "usage": torch.full((4000,), -1)}, Taxonomy(levels=(), paths=())
     )
     assert found["season"] == pytest.approx(temperature, rel=0.1)
@@ -35,8 +35,8 @@ def test_unlabelled_rows_do_not_move_the_temperature() -> None:
     values, labels = drawn(2000, 5, 2.0)
     nonsense = torch.cat([values, 30 * torch.randn(2000, 5, generator=torch.Generator().manual_seed(3))])
     none = Taxonomy(levels=(), paths=())
-    plain = taxonomy.fit_temperatures({"season": values}, {"season": labels}, none)["season"]
-    padded = taxonomy.fit_temperatures({"season": nonsense}, {"season": torch.cat([labels, torch.full((2000,), -1)])}, none)
+    plain = decisions.fit_temperatures({"season": values}, {"season": labels}, none)["season"]
+    padded = decisions.fit_temperatures({"season": nonsense}, {"season": torch.cat([labels, torch.full((2000,), -1)])}, none)
     assert padded["season"] == pytest.approx(plain, rel=0.01)
 
 
@@ -49,7 +49,7 @@ def test_finds_the_temperatures_of_levels_that_are_decoded_together() -> None:
     assert isinstance(joint, Tensor)
     drawn_paths = paths[torch.multinomial(torch.softmax(joint, 1), 1, generator=generator)[:, 0]]
     labels = {level: drawn_paths[:, depth] for depth, level in enumerate(learnt.levels)}
-    found = taxonomy.fit_temperatures({level: honest[level] * wanted[level] for level in learnt.levels}, labels, learnt)
+    found = decisions.fit_temperatures({level: honest[level] * wanted[level] for level in learnt.levels}, labels, learnt)
     for level, temperature in wanted.items():
         assert found[level] == pytest.approx(temperature, rel=0.1), level
 
@@ -61,17 +61,17 @@ def test_a_level_without_labels_keeps_1() -> None:
         "subCategory": values["subCategory"].argmax(1),
         "articleType": values["articleType"].argmax(1),
     }
-    assert taxonomy.fit_temperatures(values, labels, tree())["masterCategory"] == 1.0
+    assert decisions.fit_temperatures(values, labels, tree())["masterCategory"] == 1.0
 
 
 def test_without_any_label_every_temperature_is_1() -> None:
     values = {target: torch.from_numpy(array) for target, array in logits(10).items()}
     labels = {target: torch.full((10,), -1) for target in values}
-    assert taxonomy.fit_temperatures(values, labels, tree()) == ONES
+    assert decisions.fit_temperatures(values, labels, tree()) == ONES
 
 
 def test_temperatures_stay_within_bounds() -> None:
     values = 5 * torch.eye(4).repeat(25, 1)
     none = Taxonomy(levels=(), paths=())
     for labels in (values.argmax(1), values.argmin(1)):  # always right, always wrong
-        assert 0.05 <= taxonomy.fit_temperatures({"season": values}, {"season": labels}, none)["season"] <= 20
+        assert 0.05 <= decisions.fit_temperatures({"season": values}, {"season": labels}, none)["season"] <= 20
