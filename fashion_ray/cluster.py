@@ -22,6 +22,12 @@ from fashion_ray.errors import UserError
 
 log = logging.getLogger(__name__)
 
+OWN_RAY = {
+    "RAY_idle_worker_killing_time_threshold_ms": "60000",  # Ray Data's next plan finds the processes of the one before
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes this machine away
+}
+"""Settings of a Ray that is a job's own, unless the user made other ones: every process takes seconds to start."""
+
 NODES_START_S = 900
 """Within so long an autoscaler has started what is needed, or says why it cannot."""
 
@@ -55,6 +61,8 @@ def connect(address: str | None, *, cpus: int | None = None, dashboard: bool = F
                 "(RAY_AUTH_MODE=token for both), or leave --address and RAY_ADDRESS out to use this machine alone"
             ) from error
     else:
+        for name, value in OWN_RAY.items():
+            os.environ.setdefault(name, value)
         ray.init(
             "local",
             num_cpus=cpus or os.cpu_count(),
