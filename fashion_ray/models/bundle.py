@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from fashion_ray.config import NAME_PATTERN
 from fashion_ray.errors import UserError
 from fashion_ray.models import backbones
-from fashion_ray.models.network import Geometry, Network, build_heads, state_of
+from fashion_ray.models.network import Geometry, Network, add_title_head, build_heads, state_of
 from fashion_ray.models.taxonomy import Taxonomy
 
 FORMAT = 4
@@ -191,12 +191,15 @@ def _loaded(build: Callable[[], Module], weights: Mapping[str, Tensor], name: st
     return module
 
 
-def empty_network(card: Card) -> Network:
-    """The network that a card describes, its weights still to be loaded."""
+def empty_network(card: Card, *, title_words: int = 0) -> Network:
+    """The network that a card describes, its weights still to be loaded; with a head for words of titles if there are any."""
     trunk = backbones.skeleton(card.backbone, input_size=card.input_size, pooling=card.pooling)
     trunk.spec = replace(trunk.spec, mean=card.mean, std=card.std)
     heads = build_heads(card.head, card.embedding_dim, card.classes, card.dropout)
-    return Network(card.geometry, trunk, heads, tta_flip=card.tta_flip)
+    network = Network(card.geometry, trunk, heads, tta_flip=card.tta_flip)
+    if title_words:
+        add_title_head(network, card.head, title_words, card.dropout)
+    return network
 
 
 def digest(fields: list[object], weights: Mapping[str, Tensor]) -> str:

@@ -17,6 +17,8 @@ from fashion_ray.models.preprocess import Preprocess
 HEADS = ("batchnorm", "linear", "mlp")
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 WIDEST, DEEPEST = 65536, 8
+TITLE = "title"
+"""The head that guesses words of titles. No target is called so, and no bundle has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +137,17 @@ def build_heads(
         last = _last_layer(width, len(names))
         found[target] = nn.Sequential(*layers, last) if layers else last
     return found
+
+
+def add_title_head(network: Network, code: str, words: int, dropout: float) -> None:
+    """A last head for training alone, built as the others are, with an output a word."""
+    network.heads.update(build_heads(code, network.trunk.spec.embedding_dim, {TITLE: [""] * words}, dropout))
+
+
+def drop_title_head(network: Network) -> None:
+    """Leave the heads of the targets, which are what a model is."""
+    if TITLE in network.heads:
+        del network.heads[TITLE]
 
 
 def _last_layer(width: int, classes: int) -> nn.Linear:

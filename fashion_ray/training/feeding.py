@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from fashion_ray.catalog.reading import READER_CPUS, Rows, read
 from fashion_ray.errors import ReconciliationError
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
+from fashion_ray.training import titles
 from fashion_ray.training.imbalance import repeated
 from fashion_ray.training.sides import Scheme, is_on
 from fashion_ray.training.vocabulary import Vocabulary, bucket, shuffled
@@ -35,11 +36,13 @@ def encoded(
     *,
     control: tuple[dict[str, np.ndarray], int] | None = None,
     copies: Mapping[str, int] | None = None,
+    title_words: Sequence[str] = (),
 ) -> Any:
     """The same rows with labels as one integer list, the bucket that deals them out to workers, and the number of the copy.
 
     `control` is a pool of labels and a seed: the control experiment with labels drawn at random. `copies` says how often a
-    product is fed if that is not once; its copies have the numbers 0, 1, and so on.
+    product is fed if that is not once; its copies have the numbers 0, 1, and so on. Indices of `title_words` come after the
+    labels, in the same list.
     """
     control_reference = ray.put(control) if control is not None else None
     copies_reference = ray.put(dict(copies)) if copies else None
@@ -47,7 +50,12 @@ def encoded(
         _encode,
         batch_size=None,
         batch_format="pyarrow",
-        fn_kwargs={"vocabulary": vocabulary, "control": control_reference, "copies": copies_reference},
+        fn_kwargs={
+            "vocabulary": vocabulary,
+            "control": control_reference,
+            "copies": copies_reference,
+            "title_words": title_words,
+        },
         num_cpus=READER_CPUS,
     )
 
@@ -57,7 +65,7 @@ def decoded(rows: ray.data.Dataset, size: tuple[int, int]) -> ray.data.Dataset:
     return rows.map_batches(_decode, batch_size=256, batch_format="pyarrow", fn_kwargs={"size": size}, num_cpus=READER_CPUS)
 
 
-def _encode(table: pa.Table, *, vocabulary: Vocabulary, control: Any, copies: Any) -> pa.Table:
+def _encode(table: pa.Table, *, vocabulary: Vocabulary, control: Any, copies: Any, title_words: Sequence[str]) -> pa.Table:
     table, copy = repeated(table, ray.get(copies)) if copies is not None else (table, np.zeros(table.num_rows, dtype=np.int64))
     ids = table["product_id"].to_pylist()
     labels = {target: vocabulary.encode(target, table[target].to_pylist()) for target in vocabulary.classes}
@@ -65,6 +73,8 @@ def _encode(table: pa.Table, *, vocabulary: Vocabulary, control: Any, copies: An
         pool, seed = ray.get(control)
         labels = shuffled(labels, ids, pool, seed)
     matrix = np.stack(list(labels.values()), axis=1)
+    if title_words:
+        matrix = np.hstack([matrix, titles.encode(table[titles.COLUMN].to_pylist(), title_words)])
     return pa.table(
         {
             "image": table["image"],

@@ -105,7 +105,7 @@ class StageLoop:
             batch = self._moved(batch)
             found = self._step(batch)
             dominant = batch.labels if batch.others is None or batch.share >= 0.5 else batch.others
-            meters.update(found.loss, found.sums, found.masses, found.logits, dominant)
+            meters.update(found.loss, found.sums, found.masses, found.logits, dominant[:, : len(self._classes)])
             rows, steps = rows + len(batch.labels), steps + 1
         if not rows:
             raise UserError("a worker got no training rows; expected at least a batch each. Lower --batch-size or --workers")
@@ -154,7 +154,7 @@ class StageLoop:
         with torch.inference_mode():
             for batch in batches:
                 batch = self._moved(batch)
-                logits, masses = self._forward(self._bare, batch.inputs), masses_of(batch)
+                logits, masses = self._forward(self._bare, batch.inputs)[: len(self._classes)], masses_of(batch)
                 sums = sums_of(logits, batch, loss)
                 meters.update(total_of(sums, masses, loss), sums, masses, logits, batch.labels)
         found = meters.compute("validation")
@@ -182,7 +182,9 @@ class StageLoop:
             self._averages.update(self._network)
         whole = [torch.cat(values) if len(values) > 1 else values[0] for values in zip(*logits, strict=True)]
         added = [torch.stack([value.detach() for value in values]).sum(0) for values in zip(*sums, strict=True)]
-        return Answers(torch.stack([loss.detach() for loss in losses]).sum(), added, masses, whole)
+        targets = slice(len(self._classes))  # a guess of words comes after them
+        loss = torch.stack([loss.detach() for loss in losses]).sum()
+        return Answers(loss, added[targets], masses[targets], whole[targets])
 
     def _unsynchronised(self) -> contextlib.AbstractContextManager[None]:
         """Gradients are added up over workers in the last part alone."""

@@ -189,7 +189,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {},
     "flagship": {
         "preset": "flagship", "schedule": "heads:2,top5:6", "cached_views": 6, "input_size": "192x144", "mixup": 0.2,
-        "label_smoothing": 0.1,
+        "label_smoothing": 0.1, "title_weight": 1.0,
     },
 }  # fmt: skip
 

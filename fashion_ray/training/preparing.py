@@ -17,10 +17,10 @@ from fashion_ray.catalog.schema import CATEGORY_LEVELS, SPLITS
 from fashion_ray.errors import UserError
 from fashion_ray.models import backbones
 from fashion_ray.models.bundle import Card
-from fashion_ray.models.network import Geometry, Network, build_heads, is_batch_norm
+from fashion_ray.models.network import Geometry, Network, add_title_head, build_heads, is_batch_norm
 from fashion_ray.snapshots import Snapshot, fingerprint
 from fashion_ray.storage import Store
-from fashion_ray.training import imbalance, sides, vocabulary
+from fashion_ray.training import imbalance, sides, titles, vocabulary
 from fashion_ray.training.options import TrainOptions, class_rows_of, size_of
 from fashion_ray.training.schedule import Stage, parse, settle
 
@@ -42,13 +42,15 @@ class Prepared:
     card: Card
     network: Network
     stages: tuple[Stage, ...]
+    title_words: tuple[str, ...] = ()
+    """That training guesses beside the labels."""
 
     @property
     def data_key(self) -> str:
         """Names the rows and labels that are trained on, for the cache."""
         return fingerprint(
             self.catalog.name, sorted(self.words.classes.items()), self.options.shuffle_labels, self.options.seed, self.scheme,
-            sorted(self.fed.copies.items()),
+            sorted(self.fed.copies.items()), *([self.title_words] if self.title_words else []),
         )  # fmt: skip
 
 
@@ -56,7 +58,8 @@ def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:
     """Sides, classes, first weights and stages. Raises UserError for options that do not fit the catalog or the trunk."""
     scheme = sides.limited(sides.parse(options.split, options.split_seed), options.only)
     options = _labelled(options, store, catalog)
-    needed = dict.fromkeys(["product_id", "group_id", *options.targets, *scheme.columns])
+    named = [titles.COLUMN] if options.title_weight else []
+    needed = dict.fromkeys(["product_id", "group_id", *options.targets, *scheme.columns, *named])
     missing = [name for name in needed if not any(line.startswith(f"{name}: ") for line in catalog.manifest["schema"])]
     if missing:
         raise UserError(
@@ -88,7 +91,13 @@ def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:
                 f"--max-per-class: got {options.max_per_class}, which leaves {emptied} classes of {target} without training "
                 f"rows; expected a row of each. Raise it, leave {target} out of --targets, or pass --balance-target {target}"
             )
+    title_words: tuple[str, ...] = ()
+    if options.title_weight:
+        title_words = titles.learn(table[titles.COLUMN].take(pa.array(rows)).to_pylist())
+        options = options if title_words else _without_titles(options)
     card, network = first_network(options, words, catalog)
+    if title_words:
+        add_title_head(network, card.head, len(title_words), card.dropout)
     try:
         stages = tuple(settle(parse(options.schedule), len(network.trunk.blocks)))
     except ValueError as error:
@@ -96,7 +105,7 @@ def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:
     counts = {side: found.count(side) for side in SPLITS}
     return Prepared(
         options=options, catalog=catalog, scheme=scheme, side_rows=counts, words=words, fed=fed, card=card, network=network,
-        stages=stages,
+        stages=stages, title_words=title_words,
     )  # fmt: skip
 
 
@@ -110,6 +119,13 @@ def _labelled(options: TrainOptions, store: Store, catalog: Snapshot) -> TrainOp
         return options
     log.info("targets: %s; the catalog has no label of the other category levels", ", ".join(there))
     return replace(options, targets=there)
+
+
+def _without_titles(options: TrainOptions) -> TrainOptions:
+    log.info(
+        "no --title-weight: no two words stand in the titles (%s) of %d training rows each", titles.COLUMN, titles.LEAST_ROWS
+    )
+    return replace(options, title_weight=0.0)
 
 
 def _check_only(scheme: sides.Scheme, table: pa.Table) -> None:

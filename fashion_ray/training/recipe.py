@@ -25,6 +25,9 @@ class Recipe:
     target_weights: tuple[float, ...] = ()
     """What each target's loss counts in the sum; empty where all count alike."""
 
+    title_weight: float = 0.0
+    """What the loss of guessing words of titles counts beside those of the targets; 0 guesses none."""
+
     logit_offsets: tuple[tuple[float, ...], ...] = ()
     """What is added to the logits in training, a tuple a target: the logit adjustment; empty without one."""
 

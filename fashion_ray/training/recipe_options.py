@@ -37,6 +37,9 @@ class RecipeOptions(JobOptions):
     target_weights: tuple[str, ...] = ()
     """What targets count in the loss, such as articleType=2 gender=0.5; those that are not named count 1."""
 
+    title_weight: float = 0.0
+    """What guessing the words of titles (productDisplayName) counts in the loss, in training alone; 0 guesses none."""
+
     schedule: str = "heads:2,top2:3"
     """What learns when: stages of heads:EPOCHS, topN:EPOCHS (the last N blocks too), all:EPOCHS."""
 
@@ -203,6 +206,7 @@ def recipe_of(options: RecipeOptions, fed: Fed, classes: Mapping[str, Sequence[s
             weights(fed.classes[target], count, rule=rule) for target, count in counts.items()
         ) if rule != "none" else (),
         target_weights=tuple(named.get(target, 1.0) for target in classes) if named else (),
+        title_weight=options.title_weight,
         logit_offsets=tuple(
             logit_offsets(fed.classes[target], count, tau=tau) for target, count in counts.items()
         ) if tau else (),
@@ -243,6 +247,7 @@ _CHOICES: Mapping[str, Sequence[str]] = {
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "dropout": (0, 0.95),
+    "title_weight": (0, 1000),
     "batch_size": (2, 65536),
     "accumulate": (1, 1024),
     "momentum": (0, 0.999),

@@ -33,11 +33,11 @@ from fashion_ray.errors import ConflictError, UserError
 from fashion_ray.models import bundle
 from fashion_ray.models.bundle import Card
 from fashion_ray.models.engines import EngineChoice
-from fashion_ray.models.network import state_of
+from fashion_ray.models.network import drop_title_head, state_of
 from fashion_ray.pages import plots
 from fashion_ray.snapshots import Snapshot
 from fashion_ray.storage import Store
-from fashion_ray.training import checkpoint, feeding, worker
+from fashion_ray.training import checkpoint, feeding, titles, worker
 from fashion_ray.training.calibrate import calibrate, evaluate
 from fashion_ray.training.deployed import predict, training_side
 from fashion_ray.training.epoch_logger import EpochLogger
@@ -110,6 +110,7 @@ def train(
     if fitted.rate_curve:
         _keep_rate_curve(fitted.rate_curve, run)
     prepared.network.load_state_dict(fitted.weights)
+    drop_title_head(prepared.network)
     return _finish(prepared, store, choice, fitted, run, name)
 
 
@@ -160,7 +161,7 @@ def _settings(prepared: Prepared, store: Store, choice: EngineChoice, threads: i
         augmentation=options.augmentation, patience=options.patience, monitor=options.monitor,
         find_learning_rate=options.find_learning_rate, seed=options.seed, threads=threads, cache=options.cache,
         cache_limit=options.cache_limit * 1e9, data_key=prepared.data_key,
-        train_rows=fed.rows, validation_rows=prepared.side_rows["validation"],
+        train_rows=fed.rows, validation_rows=prepared.side_rows["validation"], title_words=len(prepared.title_words),
     )  # fmt: skip
 
 
@@ -181,7 +182,7 @@ def _fit(
         worker.train_worker,
         train_loop_config={"settings": settings},
         scaling_config=_scaling(plan),
-        datasets=_datasets(prepared, store),
+        datasets=datasets_of(prepared, store),
         dataset_config=DataConfig(datasets_to_split=["train"]),
         run_config=RunConfig(
             name=name,
@@ -211,15 +212,16 @@ def _fit(
     )  # fmt: skip
 
 
-def _datasets(prepared: Prepared, store: Store) -> dict[str, ray.data.Dataset]:
+def datasets_of(prepared: Prepared, store: Store) -> dict[str, ray.data.Dataset]:
     """What the workers read, as plans."""
     words, fed = prepared.words, prepared.fed
+    guessed = [titles.COLUMN] if prepared.title_words else []
     rows = {
-        side: feeding.labelled(store, prepared.catalog, prepared.scheme, side, list(words.classes))
-        for side in ("train", "validation")
+        side: feeding.labelled(store, prepared.catalog, prepared.scheme, side, [*words.classes, *more])
+        for side, more in (("train", guessed), ("validation", []))
     }
     control = (fed.classes, prepared.options.seed) if prepared.options.shuffle_labels else None
-    train = feeding.encoded(rows["train"], words, control=control, copies=fed.copies)
+    train = feeding.encoded(rows["train"], words, control=control, copies=fed.copies, title_words=prepared.title_words)
     return {
         "train": feeding.decoded(train, prepared.card.decoded_size),
         "validation": feeding.encoded(rows["validation"], words),

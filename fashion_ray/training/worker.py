@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ray.data
 import ray.train
 import ray.train.torch
 import safetensors.torch
@@ -89,6 +90,8 @@ class Settings:
     """Of an epoch, each as often as it is fed."""
 
     validation_rows: int
+    title_words: int = 0
+    """That the network guesses beside the labels."""
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -130,7 +133,7 @@ class Worker:
         self.settings = settings
         self.device = ray.train.torch.get_device()
         torch.manual_seed(settings.seed + self.rank)
-        self.network = empty_network(settings.card)
+        self.network = empty_network(settings.card, title_words=settings.title_words)
         self.network.load_state_dict(safetensors.torch.load(settings.store.read_bytes(settings.start, checkpoint.WEIGHTS)))
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.network, settings.recipe)
@@ -279,18 +282,11 @@ class Worker:
         return found[0], found[1]
 
     def _pictures(self, batch_size: int, number: int) -> Iterator[Batch]:
-        seed = self.settings.seed + number
-        generator = torch.Generator().manual_seed(seed * 7919 + self.rank)
-        rows = ray.train.get_dataset_shard("train")
-        batches = feeding.split_rows(rows, batch_size=batch_size, shuffle_seed=seed, drop_last=True)
-        if self.settings.sampling is not None:
-            window = max(1, WINDOW_ROWS // batch_size)
-            batches = resampled(batches, self.settings.sampling, window=window, generator=generator)
-        for pixels, labels, _ in batches:
-            inputs = torch.tensor(pixels)
-            if self.device.type == "cuda":
-                inputs = inputs.pin_memory().to(self.device, non_blocking=True)
-            yield Batch(augmented(inputs, self.settings.augmentation, generator=generator), torch.tensor(labels))
+        settings = self.settings
+        return streamed_pictures(
+            ray.train.get_dataset_shard("train"), batch_size=batch_size, seed=settings.seed + number, rank=self.rank,
+            augmentation=settings.augmentation, sampling=settings.sampling, device=self.device,
+        )  # fmt: skip
 
     def _held_out(self) -> Iterator[Batch]:
         rows = ray.train.get_dataset_shard("validation")
@@ -306,3 +302,25 @@ class Worker:
     def _say(self, line: str, *values: object) -> None:
         if self.rank == 0:
             log.info(line, *values)
+
+
+def streamed_pictures(
+    shard: ray.data.DataIterator,
+    *,
+    batch_size: int,
+    seed: int,
+    rank: int,
+    augmentation: Augmentation,
+    sampling: Sampling | None,
+    device: torch.device,
+) -> Iterator[Batch]:
+    """A worker's full batches of an epoch from pictures as they are read, in the order and the augmentation of `seed`."""
+    generator = torch.Generator().manual_seed(seed * 7919 + rank)
+    batches = feeding.split_rows(shard, batch_size=batch_size, shuffle_seed=seed, drop_last=True)
+    if sampling is not None:
+        batches = resampled(batches, sampling, window=max(1, WINDOW_ROWS // batch_size), generator=generator)
+    for pixels, labels, _ in batches:
+        inputs = torch.tensor(pixels)
+        if device.type == "cuda":
+            inputs = inputs.pin_memory().to(device, non_blocking=True)
+        yield Batch(augmented(inputs, augmentation, generator=generator), torch.tensor(labels))

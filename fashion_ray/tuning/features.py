@@ -25,7 +25,7 @@ from fashion_ray.models.engines import EngineChoice, make
 from fashion_ray.models.network import LowerNetwork, Network
 from fashion_ray.snapshots import fingerprint
 from fashion_ray.storage import Store
-from fashion_ray.training import activations
+from fashion_ray.training import activations, titles
 from fashion_ray.training.activations import Activations
 from fashion_ray.training.augment import views_of
 from fashion_ray.training.imbalance import repeated
@@ -108,7 +108,10 @@ def rows_of(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(pixels, labels, copy) batches of the rows on a side as training is fed them, in the catalog's order."""
     words, fed, options = prepared.words, prepared.fed, prepared.options
-    columns = list(dict.fromkeys(["product_id", "image", *words.classes, *prepared.scheme.columns]))
+    guessed = prepared.title_words if side == "train" else ()
+    columns = list(
+        dict.fromkeys(["product_id", "image", *words.classes, *prepared.scheme.columns, *([titles.COLUMN] if guessed else [])])
+    )
     for entry in prepared.catalog.manifest["files"]:
         table = store.read_table(prepared.catalog.folder, entry["name"], columns=columns)
         mask = [found == side for found in assign(prepared.scheme, table)]
@@ -121,6 +124,8 @@ def rows_of(
         if side == "train" and options.shuffle_labels:
             labels = shuffled(labels, ids, fed.classes, options.seed)
         matrix = np.stack(list(labels.values()), axis=1)
+        if guessed:
+            matrix = np.hstack([matrix, titles.encode(table[titles.COLUMN].to_pylist(), guessed)])
         images = table["image"].to_pylist()
         for start in range(0, len(ids), batch_size):
             piece = slice(start, start + batch_size)

@@ -35,7 +35,7 @@ def run_trial(prepared: Prepared, features: Features, report: Report, *, threads
     torch.set_num_threads(threads)
     device = torch.device(choice.device)
     torch.manual_seed(options.seed)
-    network = empty_network(card)
+    network = empty_network(card, title_words=len(prepared.title_words))
     network.load_state_dict(state_of(prepared.network))
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     recipe = recipe_of(options, prepared.fed, card.classes, bf16=choice.precision == "bf16")
