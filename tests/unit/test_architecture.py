@@ -39,7 +39,7 @@ PURE_PATTERNS = tuple(
         "training.vocabulary", "training.augment", "training.options", "training.loop", "training.activations",
         "training.topology", "training.evaluation", "training.curves", "training.intervals", "training.reliability",
         "training.slices", "training.mistakes", "training.artifacts", "training.sides", "training.imbalance", "training.review",
-        "training.sampling", "training.recipe*", "training.meters", "training.optimizers", "training.rates",
+        "training.sampling", "training.titles", "training.recipe*", "training.meters", "training.optimizers", "training.rates",
         "training.averaging", "training.losses", "training.mixing", "training.checkpoint", "training.stage_cache",
         "scoring.plan", "scoring.options", "scoring.night", "scoring.careful", "scoring.rows", "scoring.inference",
         "scoring.pictures", "scoring.single", "scoring.timing", "scoring.changes", "scoring.drift", "scoring.gates",
