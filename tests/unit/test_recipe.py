@@ -44,7 +44,7 @@ def test_every_option_reaches_the_recipe() -> None:
     chosen: dict[str, Any] = {
         "learning_rate": 0.1, "heads_learning_rate": 0.2, "layer_decay": 0.3, "weight_decay": 0.4, "label_smoothing": 0.5,
         "optimizer": "sgd", "momentum": 0.6, "nesterov": False, "warmup_epochs": 7.0, "step_epochs": 8, "step_factor": 0.9,
-        "clip_gradient": 1.5, "accumulate": 2, "ema_decay": 0.11, "mixup": 0.12, "cutmix": 0.13,
+        "clip_gradient": 1.5, "accumulate": 2, "ema_decay": 0.11, "mixup": 0.12, "cutmix": 0.13, "title_weight": 0.14,
     }  # fmt: skip
     found = recipe(**chosen, batchnorm="frozen", learning_rate_curve="step", compile=True)
     assert {name: getattr(found, name) for name in chosen} == chosen
