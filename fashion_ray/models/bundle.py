@@ -117,6 +117,7 @@ def seal(card: Card, weights: Mapping[str, Tensor]) -> Card:
 
 def dump(card: Card, network: Network) -> dict[str, bytes]:
     """The bundle's files by name; the card is sealed first."""
+    assert network.targets == card.targets, "a bundle has the heads of its targets, and no other"
     weights = state_of(network)
     sealed = seal(card, weights)
     content = {"format": FORMAT, **asdict(sealed)}

@@ -51,7 +51,7 @@ class Meters:
 def _of_all_workers(value: Tensor) -> float:
     from torchmetrics import SumMetric  # two seconds, which only workers need to spend
 
-    metric = SumMetric().set_dtype(torch.float64).to(value.device)
+    metric = SumMetric().to(value.device).set_dtype(torch.float64)  # in this order: a move makes it float32 again
     metric.update(value)
     return float(metric.compute())
 

@@ -93,7 +93,8 @@ def prepare(options: TrainOptions, store: Store, catalog: Snapshot) -> Prepared:
             )
     title_words: tuple[str, ...] = ()
     if options.title_weight:
-        title_words = titles.learn(table[titles.COLUMN].take(pa.array(rows)).to_pylist())
+        if not options.shuffle_labels:  # a control must not be told
+            title_words = titles.learn(table[titles.COLUMN].take(pa.array(rows)).to_pylist())
         options = options if title_words else _without_titles(options)
     card, network = first_network(options, words, catalog)
     if title_words:
@@ -122,9 +123,8 @@ def _labelled(options: TrainOptions, store: Store, catalog: Snapshot) -> TrainOp
 
 
 def _without_titles(options: TrainOptions) -> TrainOptions:
-    log.info(
-        "no --title-weight: no two words stand in the titles (%s) of %d training rows each", titles.COLUMN, titles.LEAST_ROWS
-    )
+    why = f"no two words stand in the titles ({titles.COLUMN}) of {titles.LEAST_ROWS} training rows each"
+    log.info("no --title-weight: %s", "the control's labels must say all that it knows" if options.shuffle_labels else why)
     return replace(options, title_weight=0.0)
 
 

@@ -285,6 +285,7 @@ def _finish(
         "class_rows": list(options.class_rows), "side_rows": prepared.side_rows,
         "train_rows": prepared.fed.rows, "max_per_class": options.max_per_class, "oversample_to": options.oversample_to,
         "balance_target": prepared.fed.target, "class_weights": options.class_weights,
+        "title_weight": options.title_weight, "title_words": len(prepared.title_words),
         "metrics": {key: round(value, 6) for key, value in metrics.items() if np.isfinite(value)},
     }  # fmt: skip
     files = bundle.dump(replace(card, provenance=provenance), network)

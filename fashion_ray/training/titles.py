@@ -8,6 +8,7 @@ pictures (learning using privileged information, Vapnik and Vashist 2009; words 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -19,17 +20,21 @@ LEAST_ROWS = 30
 """Training rows that a word stands in, to be learned."""
 
 MOST_WORDS = 4096
+"""The commonest are kept."""
+
 MOST_A_TITLE = 12
 """Further words of a title are left out."""
 
-_WORD = re.compile(r"[^\W_]+(?:['&+.-][^\W_]+)*")
+_WORD = re.compile(r"""[^\s,;:!?()\[\]{}"“”/|]+""")
+_AROUND = ".'-&+_*#"
 
 
 def learn(titles: Sequence[str | None]) -> tuple[str, ...]:
     """The words that training can guess, sorted; none if there are fewer than two."""
     counts = Counter(word for title in titles for word in set(_words(title)))
-    kept = sorted(word for word, count in counts.most_common(MOST_WORDS) if count >= LEAST_ROWS)
-    return tuple(kept) if len(kept) > 1 else ()
+    enough = [word for word, count in counts.items() if count >= LEAST_ROWS]
+    kept = sorted(enough, key=lambda word: (-counts[word], word))[:MOST_WORDS]
+    return tuple(sorted(kept)) if len(kept) > 1 else ()
 
 
 def encode(titles: Sequence[str | None], vocabulary: Sequence[str]) -> np.ndarray:
@@ -43,4 +48,7 @@ def encode(titles: Sequence[str | None], vocabulary: Sequence[str]) -> np.ndarra
 
 
 def _words(title: str | None) -> list[str]:
-    return _WORD.findall(title.casefold()) if title else []
+    if not title:
+        return []
+    text = unicodedata.normalize("NFKC", title).casefold().replace("’", "'")
+    return [word for found in _WORD.findall(text) if (word := found.strip(_AROUND))]

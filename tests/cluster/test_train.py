@@ -179,6 +179,7 @@ def test_sides_and_copies_that_are_chosen_reach_every_worker(
         ema_decay=0.9,
         mixup=0.2,
         cutmix=0.5,
+        title_weight=0.5,
         rotation=10.0,
         monitor="validation_loss",
         find_learning_rate=True,
@@ -197,6 +198,7 @@ def test_sides_and_copies_that_are_chosen_reach_every_worker(
     assert prepared.card.classes["masterCategory"] == sorted(KINDS)
     assert Counter(fed.classes["articleType"])[prepared.card.classes["articleType"].index("Tshirts")] == 17
     rows = feeding.labelled(store, catalog, prepared.scheme, "train", targets)
+    assert "men" in prepared.title_words
     buckets = feeding.encoded(rows, prepared.words, copies=fed.copies).to_pandas()["bucket"]
     times = {vocabulary.bucket(one): fed.copies.get(one, 1) for one in found["train"]}
     assert Counter(buckets) == Counter({number: count for number, count in times.items() if count})
@@ -212,6 +214,8 @@ def test_sides_and_copies_that_are_chosen_reach_every_worker(
     assert "plots/rate_curve.png" in [file.path for file in client.list_artifacts(run.run_id, "plots")]
     assert result.evaluations["test"]["masterCategory"].rows == prepared.side_rows["test"]
     assert result.card.provenance["split"] == "fold:1/2" and result.card.provenance["train_rows"] == fed.rows
+    assert result.card.provenance["title_words"] == len(prepared.title_words)
+    assert bundle.load(result.files, name="test")[1].targets == targets, "what guessed words of titles is gone"
 
 
 def column(store: Store, catalog: snapshots.Snapshot, name: str) -> list[str | None]:

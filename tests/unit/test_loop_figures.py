@@ -59,6 +59,14 @@ def test_meters_refuse_a_loss_that_is_not_finite(value: float) -> None:
         meters.compute("train")
 
 
+def test_counts_are_exact_beyond_float32() -> None:
+    meters = Meters({"season": 2}, CPU)
+    rows = 2**24 + 1
+    sums, masses, logits = [torch.tensor(0.5)], torch.tensor([1.0]), [torch.zeros(1, 2).expand(rows, 2)]
+    meters.update(torch.tensor(0.5), sums, masses, logits, (torch.arange(rows) == 0).long()[:, None])
+    assert meters.compute("train")["train_accuracy/season"] == 2**24 / rows != 1
+
+
 def test_no_rows_at_all_are_a_user_error() -> None:
     with pytest.raises(UserError, match="no training rows"):
         stage_loop(tiny(), HEADS).train_epoch(iter([]), 0)

@@ -35,9 +35,15 @@ def test_words_of_enough_titles_are_learned_however_they_are_written() -> None:
     assert titles.learn([]) == titles.learn([None] * 99) == ()
 
 
+def test_words_of_other_scripts_stay_whole() -> None:
+    hindi, quoted = "\u0939\u093f\u0928\u094d\u0926\u0940", "Men\u2019s e\u0301toile / \u201cX\u201d"
+    assert titles.learn([f"{hindi}, {quoted}"] * 30) == ("men's", "x", "\u00e9toile", hindi)
+
+
 def test_the_commonest_words_are_kept_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(titles, "MOST_WORDS", 2)
     assert titles.learn(["a b c"] * 30 + ["a c"] * 5) == ("a", "c")
+    assert titles.learn([" ".join(order) for order in ("dcba", "badc")] * 15) == ("a", "b")  # of equally common ones the first
 
 
 def test_a_title_is_the_indices_of_its_known_words_each_once() -> None:
@@ -166,6 +172,12 @@ def test_without_titles_nothing_is_guessed(title: str | None, tmp_path: Path, ca
         _, found = prepared(tmp_path, title, title_weight=1.0)
     assert found.title_words == () and found.options.title_weight == 0 and TITLE not in found.network.heads
     assert "no --title-weight: no two words stand in the titles (productDisplayName)" in caplog.text
+
+
+def test_the_control_on_shuffled_labels_is_told_no_titles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(titles, "LEAST_ROWS", 2)
+    _, found = prepared(tmp_path, "Acme Shirt", title_weight=1.0, shuffle_labels=True)
+    assert found.title_words == () and found.options.title_weight == 0
 
 
 def test_no_target_is_called_as_the_head_of_words_is() -> None:
