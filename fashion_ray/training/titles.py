@@ -50,5 +50,5 @@ def encode(titles: Sequence[str | None], vocabulary: Sequence[str]) -> np.ndarra
 def _words(title: str | None) -> list[str]:
     if not title:
         return []
-    text = unicodedata.normalize("NFKC", title).casefold().replace("’", "'")
+    text = unicodedata.normalize("NFKC", title).casefold().replace("\u2019", "'")
     return [word for found in _WORD.findall(text) if (word := found.strip(_AROUND))]
