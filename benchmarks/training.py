@@ -236,12 +236,17 @@ def remembered(
             feeds = {"top1": of_views, CACHE: of_cache}
         elif stream is not None:
             feeds[STREAM] = stream
-        rates: dict[str, list[float]] = {name: [] for name in feeds}
-        for epoch in range(stage.epochs):  # in turns, since the machine's own speed changes from minute to minute
-            for name, feed in feeds.items():
-                rates[name].append(loop.train_epoch(feed(epoch), epoch)["images_per_second"])
-        found |= {name: round(settled(of_feed), 1) for name, of_feed in rates.items()}
+        found |= in_turns(loop, stage.epochs, feeds)
     return found
+
+
+def in_turns(loop: StageLoop, epochs: int, feeds: Mapping[str, Callable[[int], Iterator[Batch]]]) -> dict[str, float]:
+    """Images a second from each feed, which take turns, since the machine's own speed changes from minute to minute."""
+    rates: dict[str, list[float]] = {name: [] for name in feeds}
+    for epoch in range(epochs):
+        for name, feed in feeds.items():
+            rates[name].append(loop.train_epoch(feed(epoch), epoch)["images_per_second"])
+    return {name: round(settled(of_feed), 1) for name, of_feed in rates.items()}
 
 
 if __name__ == "__main__":
