@@ -27,6 +27,9 @@ from fashion_ray.training.rates import factor
 from fashion_ray.training.recipe import Recipe
 from fashion_ray.training.schedule import Stage, layer_rates
 
+NARROW = 4096
+"""Values of an embedding: heads over no more of them, alone, are faster in float32, since casts take longer than they save."""
+
 
 class StageNetwork(nn.Module):
     """The part of a network that a stage runs: from pixels, or from the cached activations at the frozen boundary."""
@@ -86,6 +89,8 @@ class StageLoop:
         self._steps = max(1, steps_per_epoch * stage.epochs)
         self._steps_per_epoch = steps_per_epoch
         self._classes, self._device = classes, device
+        heads_alone = cached and stage.trainable == 0 and network.trunk.spec.embedding_dim <= NARROW
+        self._bf16 = recipe.bf16 and not heads_alone
         self._loss, self._held_out_loss = of_recipe(recipe, device)
         base = recipe.heads_learning_rate if stage.trainable == 0 else recipe.learning_rate
         self._rates = layer_rates(base, len(optimizer.param_groups), recipe.layer_decay)
@@ -194,8 +199,8 @@ class StageLoop:
     def _forward(self, model: nn.Module, inputs: Tensor) -> list[Tensor]:
         convolves = self._device.type == "cpu" and self._stage.trainable and not self._recipe.compiler
         fast = FastDepthwise() if convolves else contextlib.nullcontext()
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._recipe.bf16), fast:
-            if inputs.dtype == torch.bfloat16 and not self._recipe.bf16:
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16), fast:
+            if inputs.dtype == torch.bfloat16 and not self._bf16:
                 inputs = inputs.float()
             logits: list[Tensor] = model(inputs)
         return logits

@@ -66,6 +66,19 @@ def test_takes_activations_in_bfloat16() -> None:
         assert found[-1] < found[0]
 
 
+@pytest.mark.parametrize(("stage", "exact"), [(HEADS, True), (TOP, False)])
+def test_heads_alone_over_cached_embeddings_learn_in_float32(stage: Stage, exact: bool) -> None:
+    pixels, labels = toy()
+    ended = []
+    for bf16 in (False, True):
+        network = tiny()
+        with torch.no_grad():
+            activations = LowerNetwork(network, stage.trainable).eval()(pixels).to(torch.bfloat16)
+        loop = stage_loop(network, stage, cached=True, recipe=replace(RECIPE, bf16=bf16))
+        ended.append(loop.train_epoch(batches(activations, labels), 0)["train_loss"])
+    assert (ended[0] == ended[1]) == exact
+
+
 def test_frozen_layers_stay_as_they_are() -> None:
     network = tiny()
     before = {key: value.clone() for key, value in network.state_dict().items()}
