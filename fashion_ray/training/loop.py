@@ -28,7 +28,7 @@ from fashion_ray.training.recipe import Recipe
 from fashion_ray.training.schedule import Stage, layer_rates
 
 NARROW = 4096
-"""Values of an embedding: heads over no more of them, alone, are faster in float32, since casts take longer than they save."""
+"""Values of an embedding: steps of heads alone over no more of them are light, faster without casts and with a single thread."""
 
 
 class StageNetwork(nn.Module):
@@ -63,7 +63,10 @@ class Answers:
 
 
 class StageLoop:
-    """A stage in progress: which layers are open, and how fast they learn."""
+    """A stage in progress: which layers are open, and how fast they learn.
+
+    `light` says whether its steps are so small that bfloat16 and several threads take longer than they save.
+    """
 
     def __init__(
         self,
@@ -89,8 +92,8 @@ class StageLoop:
         self._steps = max(1, steps_per_epoch * stage.epochs)
         self._steps_per_epoch = steps_per_epoch
         self._classes, self._device = classes, device
-        heads_alone = cached and stage.trainable == 0 and network.trunk.spec.embedding_dim <= NARROW
-        self._bf16 = recipe.bf16 and not heads_alone
+        self.light = cached and stage.trainable == 0 and network.trunk.spec.embedding_dim <= NARROW
+        self._bf16 = recipe.bf16 and not self.light
         self._loss, self._held_out_loss = of_recipe(recipe, device)
         base = recipe.heads_learning_rate if stage.trainable == 0 else recipe.learning_rate
         self._rates = layer_rates(base, len(optimizer.param_groups), recipe.layer_decay)
