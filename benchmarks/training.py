@@ -166,7 +166,7 @@ def in_a_worker(options: TrainOptions, place: Path, threads: int, folder: Path) 
         told.write_text(json.dumps(training.remembered(options, place, threads, stream)))
 
     store = Store(options.root)
-    with cluster.connect(None, cpus=threads, dashboard=True) as has:  # as jobs/train.py
+    with cluster.connect(None, cpus=threads, dashboard=True) as has:
         plan = plan_workers(1, cpus=has.cpus, gpus=0, nodes=has.nodes, cpus_per_node=has.cpus_per_node)
         trainer = TorchTrainer(
             work,
