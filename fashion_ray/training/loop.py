@@ -28,7 +28,7 @@ from fashion_ray.training.recipe import Recipe
 from fashion_ray.training.schedule import Stage, layer_rates
 
 NARROW = 4096
-"""Values of an embedding: steps of heads alone over no more of them are light, faster without casts and with a single thread."""
+"""Values of an embedding: steps of heads alone over no more of them are light: faster without casts and with one thread."""
 
 
 class StageNetwork(nn.Module):
