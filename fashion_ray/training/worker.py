@@ -164,9 +164,11 @@ class Worker:
 
     def run_stage(self, stage: Stage) -> None:
         """Finish the current stage, from the epoch that progress says."""
+        torch.set_num_threads(self.settings.threads)
         inputs = self._inputs(stage)
         loop = self._loop(stage, inputs, self.network, self.optimizer, self.averages)
-        torch.set_num_threads(1 if loop.light else self.settings.threads)  # a second would wait for Ray's own processes
+        if loop.light:
+            torch.set_num_threads(1)  # a second would wait for Ray's own processes
         total, learning = count_parameters(self.network)
         opened = self.network.trunk.block_names[len(self.network.trunk.blocks) - stage.trainable :]
         self._say(
