@@ -23,6 +23,8 @@ from fashion_ray.training.preparing import prepare
 from fashion_ray.training.run import TrainResult
 from tests.cluster.conftest import CHOICE
 
+pytestmark = pytest.mark.timeout(600)  # whichever is first trains for all
+
 Trained = tuple[TrainResult, tracking.TrackedRun]
 
 NEAR_TIE = 0.01
