@@ -66,8 +66,11 @@ def test_takes_activations_in_bfloat16() -> None:
         assert found[-1] < found[0]
 
 
-@pytest.mark.parametrize(("stage", "exact"), [(HEADS, True), (TOP, False)])
-def test_heads_alone_over_cached_embeddings_learn_in_float32(stage: Stage, exact: bool) -> None:
+@pytest.mark.parametrize(("stage", "narrow", "exact"), [(HEADS, 16, True), (HEADS, 15, False), (TOP, 16, False)])
+def test_heads_alone_over_narrow_cached_embeddings_learn_in_float32(
+    stage: Stage, narrow: int, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fashion_ray.training.loop.NARROW", narrow)  # embeddings here are 16 wide
     pixels, labels = toy()
     ended = []
     for bf16 in (False, True):
